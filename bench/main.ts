@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--only-replica] [--only-pulls] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--only-replica] [--only-pulls] [--only-feed] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -24,6 +24,7 @@ import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
 import { benchDown } from "./down.ts";
 import { benchFair } from "./fair.ts";
+import { benchFeed } from "./feed-cost.ts";
 import { benchFold } from "./fold.ts";
 import { benchGate } from "./gate.ts";
 import { benchHello } from "./hello.ts";
@@ -66,12 +67,14 @@ const OPTIONS = {
     "hello-gb": { type: "string", default: "0.2" },
     /** Pulls alone. */
     "only-pulls": { type: "boolean" },
+    /** What the feeds of buckets take of the processors alone. */
+    "only-feed": { type: "boolean" },
     /** The sync over a bad link alone: it takes minutes, whatever the machine. */
     "bad-link": { type: "boolean" },
   },
 } as const;
 const USAGE =
-  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --only-replica | --only-pulls | --bad-link]";
+  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --only-replica | --only-pulls | --only-feed | --bad-link]";
 
 function fail(problem: string): never {
   process.stderr.write(`bench: ${problem}\nUse: ${USAGE}\n`);
@@ -411,6 +414,10 @@ async function run(number: number): Promise<void> {
   if (values["bad-link"]) {
     step("sync over a bad link");
     return withHub(`${number}-bad-link`, overBadLink);
+  }
+  if (values["only-feed"]) {
+    step("folding without lines, with lines, and with lines that are sealed");
+    return withHub(`${number}-feed`, ({ dir, db, log }) => benchFeed({ dir, db, log, events: EVENTS }, note));
   }
   if (values["only-down"]) {
     step("pages of a hundred events");

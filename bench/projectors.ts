@@ -25,11 +25,11 @@ export async function checkpointReaches(db: Client, position: bigint): Promise<v
   }
 }
 
-/** Starts a projector process; resolves when it begins to fold. */
-export function startProjector(dir: string, n = 1): Promise<ChildProcess> {
+/** Starts a projector process; resolves when it begins to fold. `execArgs`: arguments of Node before the program. */
+export function startProjector(dir: string, n = 1, execArgs: readonly string[] = []): Promise<ChildProcess> {
   const child = spawn(
     process.execPath,
-    [...ARGS, "projector", "--data", dir, "--log", join(dir, `logs/bench-projector-${n}.log`)],
+    [...execArgs, ...ARGS, "projector", "--data", dir, "--log", join(dir, `logs/bench-projector-${n}.log`)],
     { stdio: ["ignore", "ignore", "inherit", "ipc"] },
   );
   return new Promise((resolve, reject) => {

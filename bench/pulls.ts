@@ -77,7 +77,7 @@ async function answered(server: Server, gate: Gate, device: Device, text: string
   if (!isSignedBy(device.key, messageText("pull", raw), request.signature!)) throw new Error("the request is not signed");
   const [org, site] = device.name.split(".") as [string, string, string];
   const asker: Asker = {
-    holder: { kind: "site", org, site, roles: [] },
+    holder: { kind: "site", org, site },
     device: device.name,
     hub: "aaaaaaaaaaaa" as IncarnationId,
     incarnation: "aaaaaaaaaaaa" as IncarnationId,

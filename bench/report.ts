@@ -29,6 +29,9 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["rebuild", "events/s", "bare-rebuild"],
   ["rebuild-rss-mb", "MiB"],
   ["fold", "events/s", "bare-reduce"],
+  ...["feed-none", "feed-lines", "feed-sealed"].flatMap((way) =>
+    ["projector", "postgres"].map((where) => [`${way}-${where}`, "µs"] as const),
+  ),
   ["replica-apply", "events/s"],
   ["replica-fill", "events/s"],
   ["replica-follow", "events/s"],

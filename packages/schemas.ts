@@ -13,6 +13,7 @@ export {
   type Fits,
   type FitsHead,
   type Gate,
+  type GateOptions,
   type Kind,
   type Level,
   type LintNote,

@@ -1,4 +1,4 @@
-import { defineProjection, map, text, timestamp } from "../services/merge/index.ts";
+import { defineProjection, json, map, set, text, timestamp } from "../services/merge/index.ts";
 
 /** One row a site that a token was issued for. */
 export default defineProjection({
@@ -8,6 +8,7 @@ export default defineProjection({
     org: text(),
     site: text(),
     title: text(),
+    roles: json(),
     registered_at: timestamp(),
     registered_by: text(),
   },
@@ -19,5 +20,6 @@ export default defineProjection({
       registered_at: occurredAt,
       registered_by: actor,
     })),
+    "site.roles-set": set("roles"),
   },
 });

@@ -1,5 +1,15 @@
-import { type JsonObject, messageOf, type Position, TributaryError, type Vector } from "../core/index.ts";
-import type { Gate } from "../gate/index.ts";
+import {
+  type JsonObject,
+  messageOf,
+  OPENS_ALL,
+  type Opener,
+  type Position,
+  type SealedHead,
+  type Seq,
+  TributaryError,
+  type Vector,
+} from "../core/index.ts";
+import { type Gate, openWith } from "../gate/index.ts";
 import { type Decision, decisionsOf, foldAnew, type View, waitingFor } from "../merge/engine.ts";
 import {
   type AuditRow,
@@ -20,15 +30,36 @@ export interface EntityTrail extends Trail {
   readonly entity: string;
 }
 
-/** All events of an entity in log order, and every decision on it. Throws `not-found` where the audit has nothing of it. */
-export async function entityTrail(db: Db, entity: string): Promise<EntityTrail> {
+/** All events of an entity in log order, and every decision on it, as far as `opener` may see them. Throws `not-found` where the audit has nothing of it. */
+export async function entityTrail(db: Db, entity: string, opener: Opener = OPENS_ALL): Promise<EntityTrail> {
   const found = await trail(db, parseEntity(entity));
   if (found === null) throw notFound(entity);
-  return { entity, ...found };
+  return { entity, ...found, events: found.events.map((event) => openedRow(event, opener)) };
+}
+
+/** An event of the audit without the values that may not be seen. Of one in quarantine nothing is known to be sealed: the log has its bytes. */
+function openedRow(event: AuditRow, opener: Opener): AuditRow {
+  if (opener === OPENS_ALL) return event;
+  const [subject = "", version = ""] = event.schema.split("@");
+  const { type, origin, settled } = event;
+  const head: SealedHead = {
+    ...{ type, origin, seq: event.seq as Seq, entity: parseEntity(event.entity) },
+    schema: { subject, version: Number(version) },
+  };
+  const open = (data: JsonObject) => openWith(opener, head, data);
+  const own = event.data === null ? null : open(event.data);
+  const released = settled?.data == null ? null : open(settled.data);
+  const withheld = [...new Set([...(own?.withheld ?? []), ...(released?.withheld ?? [])])];
+  return {
+    ...event,
+    data: own?.data ?? null,
+    ...(settled === null ? {} : { settled: { ...settled, data: released?.data ?? null } }),
+    ...(withheld.length === 0 ? {} : { withheld }),
+  };
 }
 
 /** One event by its id, or by `origin/seq`. Throws `usage` for what does not name an event, `not-found` for one that is not in the audit. */
-export async function eventRecord(db: Db, name: string): Promise<AuditRow> {
+export async function eventRecord(db: Db, name: string, opener: Opener = OPENS_ALL): Promise<AuditRow> {
   const slash = name.lastIndexOf("/");
   const isUuid = /^[0-9a-f-]{36}$/i.test(name);
   if (!isUuid && (slash < 1 || !/^\d{1,16}$/.test(name.slice(slash + 1)))) {
@@ -36,7 +67,7 @@ export async function eventRecord(db: Db, name: string): Promise<AuditRow> {
   }
   const found = await auditEvent(db, isUuid ? { id: name } : { origin: name.slice(0, slash), seq: name.slice(slash + 1) });
   if (found === null) throw notFound(`event ${name}`);
-  return found;
+  return openedRow(found, opener);
 }
 
 /** A row as a view showed it, or shows it, with what was contested. */
@@ -49,6 +80,8 @@ export interface RowAsOf {
   readonly incarnation: string | null;
   readonly values: JsonObject;
   readonly deleted: boolean;
+  /** Columns whose values this hub may not see; they are `null`. */
+  readonly withheld: readonly string[];
   readonly waitingFor: Vector;
   readonly decisions: readonly Decision[];
   readonly events: number;
@@ -85,7 +118,7 @@ export async function rowAsOf(
       "`tributary parked list` shows what stopped at which event.",
     );
   }
-  const { values, deleted } = last.row;
+  const { values, deleted, withheld = [] } = last.row;
   const { state } = last.folded;
   return {
     view: projection.name,
@@ -94,6 +127,7 @@ export async function rowAsOf(
     incarnation: await incarnationOf(deps.db),
     values,
     deleted,
+    withheld,
     waitingFor: waitingFor(state),
     decisions: decisionsOf(projection, state),
     events: events.length,

@@ -6,9 +6,9 @@ import { notFound } from "./names.ts";
 
 /** How a view reads data of any version: in the form of the versions that it is pinned to. */
 export const readWith =
-  (gate: Pick<Gate, "read">, pins: Pins): ReadData =>
-  (schema, data) =>
-    gate.read(schema, data, pins).data;
+  (gate: Pick<Gate, "openAs">, pins: Pins): ReadData =>
+  (head, data) =>
+    gate.openAs(head, data, pins);
 
 /** Views that were built by another declaration, or never built: their files do not say what readers see. */
 export async function builtOtherwise(db: Db, views: readonly View[]): Promise<ReadonlySet<string>> {

@@ -81,7 +81,13 @@ After a restore the log gives positions out again, so a position that names anot
         out.line(
           table(
             ["column", "value"],
-            [...Object.entries(row.values).map(([name, value]) => [name, value as string]), ["deleted", row.deleted]],
+            [
+              ...Object.entries(row.values).map(([name, value]) => [
+                name,
+                row.withheld.includes(name) ? "withheld" : (value as string),
+              ]),
+              ["deleted", row.withheld.includes("deleted") ? "withheld" : row.deleted],
+            ],
             "  ",
           ),
         );
@@ -97,6 +103,7 @@ After a restore the log gives positions out again, so a position that names anot
         out.line(`${event.position}  ${event.type}  by ${event.actor} at ${event.site}/${event.device}${clock}`);
         out.line(`    happened ${event.occurredAt}, recorded ${event.recordedAt}, ${event.origin}/${event.seq}`);
         out.line(event.quarantine === null ? `    ${JSON.stringify(event.data)}` : `    quarantined: ${event.quarantine}`);
+        if (event.withheld !== undefined) out.line(`    withheld: ${event.withheld.join(", ")}`);
         for (const note of event.notes) out.line(`    ${note}`);
         if (event.settled !== null && event.settled.state !== "held") {
           const { state, by, at, position, note, data } = event.settled;

@@ -39,7 +39,7 @@ and what the hub says of it. ${DB_HELP}
     if (flag("pulled")) {
       if (since !== undefined)
         throw new TributaryError("usage", "--since and --pulled do not go together", `Use: ${fieldLog.usage}`);
-      tellPulled(pulledLog(field.store, entity === undefined ? {} : { entity }), limit, out);
+      tellPulled(pulledLog(field, entity === undefined ? {} : { entity }), limit, out);
       return 0;
     }
     const write = out.json ? jsonWriter(out) : tableOf(out);

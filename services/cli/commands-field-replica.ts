@@ -70,7 +70,7 @@ export const fieldView: Command = {
     "tributary field view VIEW [--where CONDITION]… [--order COLUMN[:desc]]… [--limit N] [--after ID] [--schemas DIR] [--projections DIR] [--db FILE]",
   help: `Shows what this device holds: what the hub has sent it, with its own events on top. Without a VIEW it lists the views. After a view's own columns come conflicts (how many of its
 registers are contested) and _own: pending (the hub has not confirmed what this device wrote), confirmed, quarantined, or nothing (this device wrote none of it).
-Deleted rows are left out; --where deleted=true shows them.
+Deleted rows are left out; --where deleted=true shows them. A value that this device may not see stands as "withheld"; no condition on it holds.
 
 --where takes COLUMN, one of = != > >= < <= ^= (begins with), and a VALUE, which is empty for rows without one; where it stands more than once, all conditions hold.
 --limit is ${DEFAULT_ROWS} by default; --after ID goes on after a row that has been shown. ${FOLDERS_HELP} ${DB_HELP}
@@ -114,6 +114,10 @@ Deleted rows are left out; --where deleted=true shows them.
 };
 
 /** Facts that are shown only where a row has something to say. */
+/** A row's value, or that it is withheld. */
+const shownIn = (row: Readonly<Record<string, JsonValue>>, name: string): Cell =>
+  Array.isArray(row._withheld) && row._withheld.includes(name) ? "withheld" : cellOf(row[name]);
+
 const QUIET: readonly string[] = ["deleted", "_problem", "_olderRules", "_withheld"];
 const isQuiet = (value: JsonValue | undefined): boolean =>
   value === null || value === undefined || value === false || (Array.isArray(value) && value.length === 0);
@@ -124,11 +128,14 @@ function tellRows(out: Output, rows: readonly Readonly<Record<string, JsonValue>
     out.line("There are no such rows on this device.");
     return;
   }
-  const shown = Object.keys(first).filter((name) => !QUIET.includes(name) || rows.some((row) => !isQuiet(row[name])));
+  // The cells say which columns are withheld.
+  const says = (name: string): boolean =>
+    rows.some((row) => !isQuiet(row[name]) || (name === "deleted" && shownIn(row, name) === "withheld"));
+  const shown = Object.keys(first).filter((name) => !QUIET.includes(name) || (name !== "_withheld" && says(name)));
   out.line(
     table(
       shown,
-      rows.map((row) => shown.map((name) => cellOf(row[name]))),
+      rows.map((row) => shown.map((name) => shownIn(row, name))),
     ),
   );
 }

@@ -1,10 +1,21 @@
 import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
-import { type Holder, messageOf, type Policy, type PolicyGrant, TributaryError } from "../core/index.ts";
-import { policies, policyNamed, previewPolicies, readPolicy, removePolicy, setPolicy } from "../desk/index.ts";
+import { messageOf, type Policy, type PolicyGrant, TributaryError } from "../core/index.ts";
+import {
+  type Absent,
+  absentHolders,
+  policies,
+  policyNamed,
+  previewPolicies,
+  readPolicy,
+  removePolicy,
+  setPolicy,
+} from "../desk/index.ts";
+import { siteRoles } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { withDesk } from "./desk.ts";
 import { counted, table } from "./output.ts";
+import { roleNames, siteNamed } from "./sites.ts";
 
 const DATA = { data: { type: "string" } } as const;
 const ACTOR = { actor: { type: "string" } } as const;
@@ -72,11 +83,13 @@ give before with \`tributary policy preview --as SITE --policy FILE\`.`,
     const [file] = positionals;
     if (file === undefined) throw new TributaryError("usage", "the policy's file is missing", `Use: ${policySet.usage}`);
     const given = fileOf(file);
-    const policy = await withDesk(text("data"), (desk) =>
-      setPolicy(desk, given, { actor: text("actor") ?? userInfo().username }),
-    );
-    out.result({ policy });
+    const { policy, absent } = await withDesk(text("data"), async (desk) => {
+      const set = await setPolicy(desk, given, { actor: text("actor") ?? userInfo().username });
+      return { policy: set, absent: await absentHolders(desk, set) };
+    });
+    out.result({ policy, absent });
     out.line(`Policy ${policy.name} holds from now on.`);
+    for (const line of absentWords(absent)) out.line(line);
     return 0;
   },
 };
@@ -105,7 +118,7 @@ export const policyPreview: Command = {
   summary: "what a site is given: entities, events, bytes",
   usage: "tributary policy preview --as SITE [--org NAME] [--role ROLE,…] [--policy FILE] [--data DIR] [--json]",
   help: `Counts what the policies give a site now: for each entity type the entities, their events, and the bytes of the events' data. Less than these bytes travels, because pages are
-packed. With --policy, as if the policy of that file held too, in place of the one of its name. Nothing is written.`,
+packed. The roles are those that the site has; with --role, as if it had these instead. With --policy, as if the policy of that file held too, in place of the one of its name. Nothing is written.`,
   maxPositionals: 0,
   options: { ...DATA, as: { type: "string" }, org: { type: "string" }, role: { type: "string" }, policy: { type: "string" } },
   async run({ text, out }) {
@@ -114,15 +127,27 @@ packed. With --policy, as if the policy of that file held too, in place of the o
       throw new TributaryError("usage", "--as is missing: the site to look as", `Use: ${policyPreview.usage}`);
     const file = text("policy");
     const instead = file === undefined ? [] : [readPolicy(fileOf(file))];
-    const preview = await withDesk(text("data"), (desk) =>
-      previewPolicies(desk, holderOf(site, text("org") ?? desk.org, text("role")), instead),
-    );
-    out.result({ site, ...preview });
+    const asked = text("role");
+    const { named, preview, roles, isRegistered } = await withDesk(text("data"), async (desk) => {
+      const name = siteNamed(site, text("org"), desk.org);
+      const known = (await siteRoles(desk.db)).get(name);
+      const [org = "", of = ""] = name.split(".");
+      const holder = { kind: "site" as const, org, site: of, roles: asked === undefined ? (known ?? []) : roleNames(asked) };
+      return {
+        named: name,
+        roles: holder.roles,
+        isRegistered: known !== undefined,
+        preview: await previewPolicies(desk, holder, instead),
+      };
+    });
+    out.result({ site: named, roles, isRegistered, ...preview });
+    if (!isRegistered) out.line(`No site ${named} is registered. A site of that name would be given:`);
+    if (roles.length > 0) out.line(`As a site with the ${roles.length === 1 ? "role" : "roles"} ${roles.join(", ")}.`);
     for (const { grant, entities, events, bytes } of preview.grants)
       out.line(
         `${grant.entityType}${whereWords(grant)}: ${counted(entities, "entity", "entities")}, ${counted(events, "event")}, ${bytes} bytes (policy ${grant.policy}, priority ${grant.priority}${grant.statesOnly ? ", states only" : ""})`,
       );
-    if (preview.grants.length === 0) out.line(`No policy gives ${site} anything.`);
+    if (preview.grants.length === 0) out.line(`No policy gives ${named} anything.`);
     for (const { policy, problem } of preview.unfit)
       out.line(`Policy ${policy} no longer fits the views, so a part of it gives nothing: ${problem}.`);
     if (preview.withheld.length > 0) out.line(`Not given: ${preview.withheld.join(", ")}.`);
@@ -130,11 +155,12 @@ packed. With --policy, as if the policy of that file held too, in place of the o
   },
 };
 
-/** A site as it is named on a command line: `site`, or `org.site`. */
-function holderOf(name: string, org: string, roles: string | undefined): Holder {
-  const [first = "", second] = name.split(".");
-  const named = second === undefined ? { org, site: first } : { org: first, site: second };
-  return { kind: "site", ...named, roles: roles?.split(",").map((each) => each.trim()) ?? [] };
+/** A name that nobody bears may be misspelled: then the policy gives nothing, and nobody would say so. */
+function absentWords({ sites, roles }: Absent): string[] {
+  return [
+    ...sites.map((site) => `No site ${site} is registered yet. Check the name with \`tributary site list\`.`),
+    ...roles.map((role) => `No site has the role ${role} yet: \`tributary site roles SITE ${role}\` gives it.`),
+  ];
 }
 
 function fileOf(path: string): unknown {

@@ -61,7 +61,7 @@ export function openPulls({ postgresUrl, log, gate, views, readers = () => ({}),
   };
   const pageFor = async (request: PullRequest, puller: Puller): Promise<Uint8Array> => {
     const { org, site, device, hub, incarnation, nowMs, sign } = puller;
-    const holder = { kind: "site", org, site, roles: [] } as const;
+    const holder = { kind: "site", org, site } as const;
     const page = await current().answer(request, { holder, device, hub, incarnation, nowMs });
     return encodePage(page, {
       compression: isEmpty(page) ? null : zstd,

@@ -33,6 +33,7 @@ export const OWN_SUBJECTS: readonly string[] = [
   "schema-change",
   "schema-registration",
   "site",
+  "site-roles",
 ];
 /** Files of `projections/` with the views that the hub's own commands read. */
 export const OWN_VIEWS: readonly string[] = ["policies", "schemas", "sites"];

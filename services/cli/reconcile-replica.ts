@@ -10,6 +10,7 @@ import {
   rowWith,
   unpackState,
   type View,
+  type Withheld,
   waitingFor,
 } from "../merge/engine.ts";
 import { type Db, headsAfter, membersOf, newestSeal, packedStates } from "../views/index.ts";
@@ -27,6 +28,8 @@ export interface Compared {
   readonly rows: number;
   /** The entities whose rows differ. */
   readonly differing: readonly string[];
+  /** Columns that the device, or the hub, may not see in some of the rows: they were left out of the comparison there. */
+  readonly withheld: readonly string[];
   readonly why: string | null;
 }
 
@@ -51,15 +54,22 @@ async function compared(db: Db, field: Field, views: readonly Projection[]): Pro
     const theirs = heads.get(bucket);
     const of = views.filter((view) => view.entity === entityType && !view.hubOnly);
     const why = theirs === undefined || theirs.head === head ? null : "the device is not up to date: pull first";
-    const rows = why === null ? await hubRows(db, of, bucket, through) : new Map<string, HubRows>();
+    const hidden = new Map(of.map(({ name }) => [name, replica?.withheld(name, bucket) ?? new Map<string, Withheld>()]));
+    const rows = why === null ? await hubRows(db, of, bucket, { through, hidden }) : new Map<string, HubRows>();
     for (const view of of) {
-      const mine = replica?.rowHashes(view.name, bucket) ?? new Map<string, string>();
-      const at = { bucket, entityType, values, view: view.name, rows: mine.size };
+      const there = rows.get(view.name)?.hidden ?? new Map<string, Withheld>();
+      const mine = replica?.rowHashes(view.name, bucket, there) ?? new Map<string, string>();
+      const withheld = namesOf([hidden.get(view.name) ?? there, there]);
+      const at = { bucket, entityType, values, view: view.name, rows: mine.size, withheld };
       const older = replica?.views().find((each) => each.view === view.name)?.olderRules === true;
       const reason = why ?? (older ? "the device folds this view by other rules" : null);
       if (reason !== null) out.push({ ...at, rowsEqual: null, differing: [], why: reason });
       else
-        out.push({ ...at, ...differences(mine, rows.get(view.name), replica?.rowsHash(view.name, bucket) ?? null), why: null });
+        out.push({
+          ...at,
+          ...differences(mine, rows.get(view.name), replica?.rowsHash(view.name, bucket, there) ?? null),
+          why: null,
+        });
     }
   }
   return out;
@@ -69,14 +79,25 @@ async function compared(db: Db, field: Field, views: readonly Projection[]): Pro
 interface HubRows {
   readonly texts: Map<string, string>;
   readonly newer: Set<string>;
+  /** What the hub itself may not see of a row, by id. */
+  readonly hidden: Map<string, Withheld>;
 }
+
+const namesOf = (sides: readonly ReadonlyMap<string, Withheld>[]): readonly string[] =>
+  [
+    ...new Set(
+      sides.flatMap((side) =>
+        [...side.values()].flatMap(({ withheld = [], withheldTables = [] }) => [...withheld, ...withheldTables]),
+      ),
+    ),
+  ].sort();
 
 function differences(
   mine: ReadonlyMap<string, string>,
   theirs: HubRows | undefined,
   hash: string | null,
 ): Pick<Compared, "rowsEqual" | "differing"> {
-  const { texts, newer } = theirs ?? { texts: new Map<string, string>(), newer: new Set<string>() };
+  const { texts, newer } = theirs ?? NO_ROWS();
   if (newer.size === 0 && hash !== null && hash === rowsHash([...texts.values()], sha256))
     return { rowsEqual: true, differing: [] };
   const hashes = new Map([...texts].map(([id, text]) => [id, sha256(text)]));
@@ -85,13 +106,17 @@ function differences(
   return { rowsEqual: differing.length === 0, differing };
 }
 
+const NO_ROWS = (): HubRows => ({ texts: new Map(), newer: new Set(), hidden: new Map() });
+
+/** `hidden`: what the device may not see, by view and id. */
 async function hubRows(
   db: Db,
   views: readonly Projection[],
   bucket: BucketId,
-  through: Position | null,
+  asked: { readonly through: Position | null; readonly hidden: ReadonlyMap<string, ReadonlyMap<string, Withheld>> },
 ): Promise<ReadonlyMap<string, HubRows>> {
-  const out = new Map(views.map((view) => [view.name, { texts: new Map<string, string>(), newer: new Set<string>() }]));
+  const { through } = asked;
+  const out = new Map(views.map((view) => [view.name, NO_ROWS()]));
   for (let after: string | null = null; ; ) {
     const found = await membersOf(db, bucket, { prefix: "", after }, MEMBERS_AT_ONCE);
     const states = await packedStates(
@@ -100,13 +125,16 @@ async function hubRows(
       found.map(({ entityId }) => entityId),
     );
     for (const view of views) {
-      const { texts, newer } = out.get(view.name)!;
+      const { texts, newer, hidden } = out.get(view.name)!;
+      const there = asked.hidden.get(view.name);
       for (const { entityId } of found) {
         const packed = states.get(entityId)?.[view.name];
         if (packed === undefined) continue;
         const state = unpackState(packed);
         if (through !== null && lastIn(state) > positionToNumber(through)) newer.add(entityId);
-        texts.set(entityId, rowText(entityId, rowWith(view, entityId, state), waitingFor(state)));
+        const row = rowWith(view, entityId, state);
+        if (row.withheld !== undefined) hidden.set(entityId, row);
+        texts.set(entityId, rowText(entityId, row, waitingFor(state), there?.get(entityId)));
       }
     }
     after = found.at(-1)?.key ?? null;
@@ -123,10 +151,11 @@ function lastIn({ registers }: EntityState): number {
 
 /** What was compared, in words. */
 export function tellCompared(all: readonly Compared[], out: Output): void {
-  for (const { entityType, values, view, rows, rowsEqual, differing, why } of all) {
+  for (const { entityType, values, view, rows, rowsEqual, differing, withheld, why } of all) {
+    const but = withheld.length === 0 ? "" : ` Not compared where they are withheld: ${withheld.join(", ")}.`;
     const name = `${view} of ${entityType}${values.length === 0 ? "" : ` (${values.map(String).join(", ")})`}`;
     if (rowsEqual === null) out.line(`${name}: not compared: ${why}.`);
-    else if (rowsEqual) out.line(`${name}: ${rows} rows, the same as the hub's.`);
-    else out.line(`${name}: these rows differ from the hub's: ${differing.join(", ")}.`);
+    else if (rowsEqual) out.line(`${name}: ${rows} rows, the same as the hub's.${but}`);
+    else out.line(`${name}: these rows differ from the hub's: ${differing.join(", ")}.${but}`);
   }
 }

@@ -19,6 +19,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   restore: async () => (await import("./commands-backup.ts")).restore,
   "site add": async () => (await import("./commands-site.ts")).siteAdd,
   "site revoke": async () => (await import("./commands-keys.ts")).siteRevoke,
+  "site roles": async () => (await import("./commands-site.ts")).siteRoles,
   "site list": async () => (await import("./commands-site.ts")).siteList,
   "device list": async () => (await import("./commands-keys.ts")).deviceList,
   "device revoke": async () => (await import("./commands-keys.ts")).deviceRevoke,

@@ -1,6 +1,14 @@
-import { siteRights, TributaryError } from "../core/index.ts";
+import { nameOf, siteRights, TributaryError } from "../core/index.ts";
 import { codeHash, readCode, siteLogin } from "../core/node.ts";
-import { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, siteTypes } from "../desk/index.ts";
+import {
+  type Admission,
+  type Grant,
+  type NewSite,
+  type RegisteredSite,
+  registerSite,
+  rolesFor,
+  siteTypes,
+} from "../desk/index.ts";
 import { createGate } from "../gate/index.ts";
 import { hubConsole } from "./desk.ts";
 import { foldersOf, loadForms } from "./folders.ts";
@@ -11,6 +19,20 @@ import { issueHubToken } from "./tokens.ts";
 
 /** A list of entity types as people write it: with commas, spaces or both. */
 export const entityTypes = (given: string): readonly string[] => siteTypes(given.split(/[\s,]+/).filter((type) => type !== ""));
+
+/** A list of roles as people write it: with commas, spaces or both. */
+export const roleNames = (given: string): readonly string[] => rolesFor(given.split(/[\s,]+/).filter((role) => role !== ""));
+
+/** A site as it is named on a command line, as `org.site`: `site`, with its organisation in an option or not, or `org.site`. `own`: the hub's organisation. */
+export function siteNamed(name: string, org: string | undefined, own: string): string {
+  const [first = "", second, ...more] = name.split(".");
+  if (more.length > 0 || second === "")
+    throw new TributaryError("usage", `${name} is not a site's name`, "Name it SITE, or ORG.SITE.");
+  const [of, site] = second === undefined ? [org ?? own, first] : [first, second];
+  if (org !== undefined && org !== of)
+    throw new TributaryError("usage", `${name} names another organisation than --org ${org}`, "Leave --org out.");
+  return `${nameOf("organisation", of)}.${nameOf("site", site)}`;
+}
 
 /** Registers a site at the hub of a data directory; its token and its code are made with the hub's own keys. */
 export function addSite(dir: string, state: HubState, site: NewSite): Promise<RegisteredSite> {

@@ -31,8 +31,8 @@ const where = ({ org, site }: Pick<Step, "org" | "site">): string => (site === "
 const placeWords = ({ recordedAt, position }: Step): string =>
   recordedAt === null || position === null ? "not in the hub's log yet" : `recorded ${when(recordedAt)}, position ${position}`;
 
-const worded = (register: string, value: unknown): string =>
-  register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
+const worded = (register: string, value: unknown, withheld?: true): string =>
+  withheld === true ? "a withheld value" : register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
 
 /** What a rule made of values that stand side by side, in a sentence. */
 function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }: Decision): string {
@@ -62,13 +62,15 @@ function relationLines({ replaces, cannotReplace, seenBy, stands, beside }: Step
 }
 
 /** A register's story, a few lines for each write. */
-export function storyLines({ register, steps, decision, value, rule, leftOut }: RegisterStory): string[] {
+export function storyLines({ register, steps, decision, value, withheld, rule, leftOut }: RegisterStory): string[] {
   const byEvent = new Map(steps.map((step) => [step.event, step]));
   const name = (event: string): string => {
     const step = byEvent.get(event);
-    return step === undefined ? event : `${worded(register, step.value)} by ${step.actor} at ${where(step)}`;
+    return step === undefined ? event : `${worded(register, step.value, step.withheld)} by ${step.actor} at ${where(step)}`;
   };
-  const lines = [`${register}: ${worded(register, value)}${decision === null ? "" : "  ← contested"}   [rule: ${rule}]`];
+  const lines = [
+    `${register}: ${withheld === true ? "withheld" : worded(register, value)}${decision === null ? "" : "  ← contested"}   [rule: ${rule}]`,
+  ];
   for (const step of steps) {
     const clock = step.clockWrong ? ", by a clock known to be wrong" : "";
     const act = isResolution(step)
@@ -78,12 +80,12 @@ export function storyLines({ register, steps, decision, value, rule, leftOut }: 
           ? "deleted it"
           : "wrote: it is"
         : "wrote";
-    const what = register === DELETED && step.value === true ? "" : ` ${worded(register, step.value)}`;
+    const what = register === DELETED && step.value === true ? "" : ` ${worded(register, step.value, step.withheld)}`;
     lines.push(`  ${when(step.occurredAt)}  ${step.actor} at ${where(step)} ${act}${what}${clock}  (${placeWords(step)})`);
     for (const line of [...relationLines(step, name), ...step.notes]) lines.push(`      ${line}`);
     if (step.beside.length + step.cannotReplace.length > 0 || (step.stands && step.seenBy.length > 0))
       lines.push(
-        `      ${step.decision === null ? "They agree, so there was nothing to decide." : verdict(register, step.decision)}`,
+        `      ${step.decision !== null ? verdict(register, step.decision) : withheld === true ? "What stands there is withheld, so nothing was decided here." : "They agree, so there was nothing to decide."}`,
       );
   }
   if (decision !== null)

@@ -48,7 +48,7 @@ export const isRegistryOrigin = (origin: OriginId, hub: HubOrg): boolean =>
 
 /** What only the hub's own people write, each in the words that follow "only the hub's operators may". */
 const HUB_ONLY: ReadonlyMap<string, string> = new Map([
-  [SITE_ENTITY, "register sites"],
+  [SITE_ENTITY, "register sites and give them roles"],
   [CASE_ENTITY, "note what is done about a case"],
   [QUARANTINE_ENTITY, "settle what is in quarantine"],
   [POLICY_ENTITY, "say what sites may hold"],

@@ -12,18 +12,34 @@ export type ScopeValue = string | number | boolean | null;
 
 export interface Bucket {
   readonly entityType: string;
-  /** In the order in which the view's `scopeBy` names its columns; empty for entities whose view names none. */
+  /** What the values are called: the columns of the view's `scopeBy`. Left out where no view gives them: then there are no values, or it is the quarantine of a site. */
+  readonly columns?: readonly string[];
+  /** In the order of the columns; empty for entities whose view names none. */
   readonly values: readonly ScopeValue[];
 }
 
 const ID = /^[0-9a-f]{32}$/;
 export const isBucketId = (text: string): text is BucketId => ID.test(text);
 
-export const bucketIdOf = ({ entityType, values }: Bucket): BucketId =>
-  sha256(`tributary bucket\n${canonicalize([entityType, ...values])}`).slice(0, 32) as BucketId;
+/**
+ * The id of a bucket. The names of its columns are part of it: where a view's scope is changed, all its buckets are others, so nobody takes a village for the district of the same name. A bucket without
+ * columns is named by its values alone.
+ */
+export const bucketIdOf = ({ entityType, columns = [], values }: Bucket): BucketId =>
+  sha256(`tributary bucket\n${canonicalize([entityType, ...(columns.length === 0 ? [] : [columns]), ...values])}`).slice(
+    0,
+    32,
+  ) as BucketId;
 
 /** The bucket of a site's quarantined events, which only that site gets. `site`: `org.site`. The entities in it are named `<origin>/<seq>`. */
 export const quarantineBucket = (site: string): Bucket => ({ entityType: QUARANTINE_ENTITY, values: [site] });
 
+/** Whether a bucket's values are of these columns. */
+export const isOfColumns = ({ columns = [] }: Bucket, of: readonly string[]): boolean =>
+  columns.length === of.length && columns.every((name, i) => name === of[i]);
+
 export const isSameBucket = (a: Bucket, b: Bucket): boolean =>
-  a.entityType === b.entityType && a.values.length === b.values.length && a.values.every((value, i) => value === b.values[i]);
+  a.entityType === b.entityType &&
+  isOfColumns(a, b.columns ?? []) &&
+  a.values.length === b.values.length &&
+  a.values.every((value, i) => value === b.values[i]);

@@ -13,7 +13,7 @@ export type Seq = Branded<number, "Seq">;
 export type Position = Branded<bigint, "Position">;
 /** One life of a log, between its restores from backups: 12 characters. Positions of different incarnations cannot be compared. */
 export type IncarnationId = Branded<string, "IncarnationId">;
-/** A bucket: the first 32 hexadecimal digits of the SHA-256 of its entity type and values (`bucketIdOf`). */
+/** A bucket: the first 32 hexadecimal digits of the SHA-256 of its entity type, columns and values (`bucketIdOf`). */
 export type BucketId = Branded<string, "BucketId">;
 /** SHA-256 as 64 lower-case hexadecimal digits. */
 export type Hash = Branded<string, "Hash">;

@@ -48,7 +48,7 @@ export {
 } from "./batch/heads.ts";
 export { BATCH_SCHEMA, HEAD_FIELDS, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { base64urlBytes, bytesBase64url, bytesHex, hexBytes, quoted } from "./batch/texts.ts";
-export { type Bucket, bucketIdOf, isBucketId, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
+export { type Bucket, bucketIdOf, isBucketId, isOfColumns, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
@@ -167,11 +167,14 @@ export {
   withLogin,
   withoutLogin,
 } from "./nats.ts";
+export type { PagedEvent } from "./paged-event.ts";
 export {
   coversBucket,
   type Grant as PolicyGrant,
   grantsOf,
   type Holder,
+  isRole,
+  MAX_ROLES,
   OPEN_ENTITIES,
   POLICY_ENTITY,
   POLICY_REMOVED,
@@ -179,6 +182,8 @@ export {
   type Policy,
   policyProblems,
   policySchema,
+  rolesIn,
+  SITE_ROLES_SET,
 } from "./policy.ts";
 export {
   type Enrolled,
@@ -279,3 +284,14 @@ export {
 export { dataAsSeen, forTerminal, jsonForTerminal, keyAsSeen, textAsSeen } from "./text.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
 export { WAYS, type Way, wayOf } from "./ways.ts";
+export {
+  ALL_WITHHELD,
+  type Followed,
+  followWithheld,
+  NONE_WITHHELD,
+  OPENS_ALL,
+  type Opened,
+  type Opener,
+  type SealedHead,
+  watched,
+} from "./withheld.ts";

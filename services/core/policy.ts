@@ -14,6 +14,16 @@ export const OPEN_ENTITIES: readonly string[] = [POLICY_ENTITY, SCHEMA_ENTITY];
 export const POLICY_SET = "policy.set";
 /** Takes a policy back. */
 export const POLICY_REMOVED = "policy.removed";
+/** Gives a site its roles, in place of those that it had. An event of the hub about the site, so no site gives itself any. */
+export const SITE_ROLES_SET = "site.roles-set";
+
+const ROLE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$/;
+export const MAX_ROLES = 100;
+/** Whether sites can have a role of this name. */
+export const isRole = (name: string): boolean => ROLE.test(name);
+/** The roles of a site as they are kept, each once, by name. What cannot be read as roles is none. */
+export const rolesIn = (kept: unknown): readonly string[] =>
+  Array.isArray(kept) ? [...new Set(kept.filter((role) => typeof role === "string"))].sort() : [];
 
 const name = z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, "is a name of small letters, digits and -, at most 40");
 const scopeValue = z.union([z.string().max(200), z.number(), z.boolean(), z.null()]);
@@ -90,11 +100,11 @@ export function grantsOf(policies: readonly Policy[], holder: Holder): readonly 
   return grants.sort((a, b) => a.priority - b.priority || (a.policy < b.policy ? -1 : 1));
 }
 
-/** Whether a grant covers a bucket. `columns`: the names of the bucket's values. A column that is not part of the scope covers nothing. */
-export const coversBucket = (grant: Grant, bucket: Bucket, columns: readonly string[]): boolean =>
+/** Whether a grant covers a bucket, by the names of the bucket's values. A column that is not part of the scope covers nothing. */
+export const coversBucket = (grant: Grant, bucket: Bucket): boolean =>
   grant.entityType === bucket.entityType &&
   Object.entries(grant.where).every(([column, allowed]) => {
-    const at = columns.indexOf(column);
+    const at = bucket.columns?.indexOf(column) ?? -1;
     return at >= 0 && allowed.includes(bucket.values[at]!);
   });
 

@@ -34,6 +34,8 @@ export {
 } from "./parked.ts";
 export { type Choice, choicesOf, pickCodes } from "./pick.ts";
 export {
+  type Absent,
+  absentHolders,
   type GrantSize,
   type KnownPolicy,
   type Preview,
@@ -58,6 +60,17 @@ export {
   type Which,
 } from "./quarantine.ts";
 export { type KnownReplica, type OwedPurges, replicas } from "./replicas.ts";
-export { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, silentSites, siteTypes } from "./sites.ts";
+export {
+  type Admission,
+  type Grant,
+  type NewSite,
+  type RegisteredSite,
+  registerSite,
+  rolesFor,
+  rolesOfSite,
+  setSiteRoles,
+  silentSites,
+  siteTypes,
+} from "./sites.ts";
 export { type Form, formOf, type Matter, type Standing, standing } from "./standing.ts";
 export { type ChangedRow, type Tried, tryRules } from "./try.ts";

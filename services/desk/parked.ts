@@ -7,7 +7,7 @@ import {
   TributaryError,
   type Vector,
 } from "../core/index.ts";
-import { entityViews, foldAnew, rowOf } from "../merge/engine.ts";
+import { entityViews, foldAnew, type Row, rowOf } from "../merge/engine.ts";
 import { askRefold, countedEvents, lastSeen, type ParkedEntity, parkedRows, readersOf } from "../views/index.ts";
 import { checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";
@@ -166,17 +166,24 @@ async function completed({ db, gate, projections }: Desk, entity: EntityRef, val
     );
     if (halves.length === 0) continue;
     const pins = readers.get(projection.name) ?? {};
-    const events = await countedEvents(db, entity, null, (schema, data) => gate.read(schema, data, pins).data);
+    const events = await countedEvents(db, entity, null, (head, data) => gate.openAs(head, data, pins));
     const { steps } = foldAnew(
       projection,
       entity.id,
       events.map((event) => () => event),
     );
     const state = steps.findLast(({ folded }) => folded !== null)?.folded?.state;
-    const known = state === undefined ? {} : rowOf(projection, state).values;
+    const { values: known, withheld = [] }: Pick<Row, "values" | "withheld"> =
+      state === undefined ? { values: {} } : rowOf(projection, state);
     for (const { columns } of halves)
       for (const column of columns) {
         if (Object.hasOwn(values, column)) continue;
+        if (withheld.includes(column))
+          throw new TributaryError(
+            "usage",
+            `${columns.join(", ")} change together in ${projection.name}, and what ${column} holds is withheld here`,
+            `Give it too: --set ${column}=value, or --set ${column}= to empty it.`,
+          );
         const value = known[column] ?? null;
         if (value !== null && !projection.columns[column]!.fits(value))
           throw new TributaryError(

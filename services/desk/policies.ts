@@ -1,7 +1,9 @@
+import type { z } from "zod";
 import {
   grantsOf,
   type Holder,
   HUB_ENTITIES,
+  isRole,
   POLICY_ENTITY,
   POLICY_REMOVED,
   POLICY_SET,
@@ -13,7 +15,7 @@ import {
 } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import { scopedViews, scopesOf, type View } from "../merge/engine.ts";
-import { lastSeen, type PolicyRow, policyIn, policyRows, type ScopeSize, scopeSize } from "../views/index.ts";
+import { lastSeen, type PolicyRow, policyIn, policyRows, type ScopeSize, scopeSize, siteRoles } from "../views/index.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { writeAccepted } from "./quarantine.ts";
 
@@ -42,11 +44,32 @@ export interface Preview {
 /** Reads a policy as it was written. Throws `usage`, naming each member that is wrong. */
 export function readPolicy(given: unknown): Policy {
   const read = policySchema.safeParse(given);
-  if (read.success) return read.data;
-  const problems = read.error.issues.map(
-    ({ path, message }) => `${path.length === 0 ? "the policy" : path.join(".")} ${message}`,
-  );
+  const problems = read.success ? wrongRoles(read.data) : wrongMembers(read.error);
+  if (read.success && problems.length === 0) return read.data;
   throw new TributaryError("usage", `this is not a policy: ${problems.join("; ")}`, "`tributary policy set --help` shows one.");
+}
+
+const wrongMembers = ({ issues }: z.ZodError): string[] =>
+  issues.map(({ path, message }) => `${path.length === 0 ? "the policy" : path.join(".")} ${message}`);
+
+/** No site can have a role of another form, so a policy that names one would silently give nothing. */
+const wrongRoles = ({ for: whom }: Policy): string[] =>
+  whom === "everyone"
+    ? []
+    : whom.roles.filter((role) => !isRole(role)).map((role) => `for.roles names ${JSON.stringify(role)}, which is no role`);
+
+/** What a policy names and the hub does not have: sites that were never registered, and roles that no site has. */
+export interface Absent {
+  readonly sites: readonly string[];
+  readonly roles: readonly string[];
+}
+
+/** Names of a policy that nobody bears: they may be misspelled, or come later. */
+export async function absentHolders({ db }: Pick<Desk, "db">, { for: whom }: Policy): Promise<Absent> {
+  if (whom === "everyone") return { sites: [], roles: [] };
+  const known = await siteRoles(db);
+  const roles = new Set([...known.values()].flat());
+  return { sites: whom.sites.filter((site) => !known.has(site)), roles: whom.roles.filter((role) => !roles.has(role)) };
 }
 
 /** The policies that hold, by name. One that cannot be read is left out: what no policy gives, nobody gets. */

@@ -1,6 +1,19 @@
-import { entitySchema, HUB_ENTITIES, HUB_SITE, nameOf, SITE_ENTITY, TributaryError } from "../core/index.ts";
-import type { SiteStatus } from "../views/index.ts";
-import type { Desk } from "./desk.ts";
+import {
+  entitySchema,
+  HUB_ENTITIES,
+  HUB_SITE,
+  isRole,
+  MAX_ROLES,
+  nameOf,
+  rolesIn,
+  SITE_ENTITY,
+  SITE_ROLES_SET,
+  TributaryError,
+} from "../core/index.ts";
+import type { NewEvent } from "../field/index.ts";
+import { lastSeen, type SiteStatus, siteRoles } from "../views/index.ts";
+import { type By, type Desk, noted } from "./desk.ts";
+import { writeAccepted } from "./quarantine.ts";
 
 export interface NewSite {
   readonly site: string;
@@ -10,6 +23,8 @@ export interface NewSite {
   readonly device?: string;
   /** The entity types that the site may write; default: all but the hub's own. */
   readonly types?: readonly string[];
+  /** The roles by which policies may give it entities, in place of those that it had; default: those that it has. */
+  readonly roles?: readonly string[];
   /** How long its token is valid. */
   readonly days: number;
   /** How long its one-time code is valid. */
@@ -48,6 +63,8 @@ export interface RegisteredSite extends Admission {
   readonly expiresAt: string;
   /** The entity types that the site may write about; `null`: all but the hub's own. */
   readonly types: readonly string[] | null;
+  /** The roles that it was given; `null`: those that it had before, if any. */
+  readonly roles: readonly string[] | null;
   /** Those of these types that no schema is about. */
   readonly typesWithoutSchema: readonly string[];
 }
@@ -70,6 +87,60 @@ export function siteTypes(given: readonly string[]): readonly string[] {
   return types;
 }
 
+/** The roles that a site is to have, each once. Throws `usage` for what cannot be a role. */
+export function rolesFor(given: readonly string[]): readonly string[] {
+  const roles = rolesIn(given);
+  for (const role of roles)
+    if (!isRole(role))
+      throw new TributaryError(
+        "usage",
+        `${JSON.stringify(role)} is not a role`,
+        "A role is a name like nurse or warehouse-2: letters, digits, . _ and -, at most 40.",
+      );
+  if (roles.length > MAX_ROLES)
+    throw new TributaryError("usage", `these are ${roles.length} roles`, `A site has at most ${MAX_ROLES}.`);
+  return roles;
+}
+
+const rolesEvent = (site: string, roles: readonly string[], { actor, note }: By): NewEvent => ({
+  type: SITE_ROLES_SET,
+  entity: { type: SITE_ENTITY, id: site },
+  data: { roles: [...roles], ...noted(note) },
+  actor,
+});
+
+/** The roles of a site, which is named `org.site`. Throws `not-found` for a site that was never registered. */
+export async function rolesOfSite({ db }: Pick<Desk, "db">, site: string): Promise<readonly string[]> {
+  const roles = (await siteRoles(db)).get(site);
+  if (roles === undefined) throw noSite(site);
+  return roles;
+}
+
+const noSite = (site: string): TributaryError =>
+  new TributaryError(
+    "not-found",
+    `there is no site ${site}`,
+    "`tributary site list` lists the sites; `tributary site add NAME` registers one. Name a partner's site with its organisation.",
+  );
+
+/**
+ * Gives a site roles in place of those that it had, by an event of the hub. `site`: `org.site`. Returns the roles, and whether that changed anything; if not, nothing is written. Throws `not-found` for a site that
+ * was never registered, `usage` for what cannot be a role.
+ */
+export async function setSiteRoles(
+  desk: Pick<Desk, "db" | "write">,
+  site: string,
+  given: readonly string[],
+  by: By,
+): Promise<{ readonly roles: readonly string[]; readonly hasChanged: boolean }> {
+  const roles = rolesFor(given);
+  const before = await rolesOfSite(desk, site);
+  if (before.join() === roles.join()) return { roles, hasChanged: false };
+  const event = rolesEvent(site, roles, by);
+  await writeAccepted(desk, [event], "the roles", [{ entity: event.entity, seen: await lastSeen(desk.db, event.entity) }]);
+  return { roles, hasChanged: true };
+}
+
 /** The sites of which the hub has recorded no event for so many days, or none at all. The hub itself is not a site in the field. */
 export const silentSites = (sites: readonly SiteStatus[], days: number, nowMs: number): readonly SiteStatus[] =>
   sites.filter(
@@ -86,7 +157,7 @@ const DAY_S = 86_400;
  */
 export async function registerSite(
   { org: own, gate, write }: Pick<Desk, "org" | "gate" | "write">,
-  { site, org: given, title, device, types: asked, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
+  { site, org: given, title, device, types: asked, roles: wanted, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
   admit: (grant: Grant) => Promise<Admission>,
 ): Promise<RegisteredSite> {
   const org = nameOf("organisation", given ?? own);
@@ -98,6 +169,7 @@ export async function registerSite(
       "Choose another name for a site in the field.",
     );
   const types = asked === undefined ? undefined : siteTypes(asked);
+  const roles = wanted === undefined ? undefined : rolesFor(wanted);
   const lifetimeS = days * DAY_S;
   const expiresAt = new Date((Math.floor(Date.now() / 1000) + lifetimeS) * 1000).toISOString();
   await write([
@@ -107,6 +179,7 @@ export async function registerSite(
       data: { org, site, ...(title === undefined ? {} : { title }), token_expires_at: expiresAt },
       actor,
     },
+    ...(roles === undefined ? [] : [rolesEvent(`${org}.${site}`, roles, { actor })]),
   ]);
   const admission = await admit({
     org,
@@ -124,6 +197,7 @@ export async function registerSite(
     site,
     expiresAt,
     types: types ?? null,
+    roles: roles ?? null,
     typesWithoutSchema: (types ?? []).filter((type) => !known.has(type)),
     ...admission,
   };

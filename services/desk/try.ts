@@ -92,7 +92,7 @@ export async function tryRules(
   return inSnapshot(db, async () => {
     const trial = await openTrial(db, projection, options);
     const pins = gate.pins();
-    for await (const entity of entitiesOf(db, projection.entity, (schema, data) => gate.read(schema, data, pins).data))
+    for await (const entity of entitiesOf(db, projection.entity, (head, data) => gate.openAs(head, data, pins)))
       await trial.take(entity);
     const tried = await trial.end();
     if (tried.entities === 0) mustBeDeclared(gate, projection);

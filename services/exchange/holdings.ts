@@ -6,6 +6,7 @@ import {
   coversBucket,
   grantsOf,
   type Holder,
+  isOfColumns,
   OPEN_ENTITIES,
   type Policy,
   type PolicyGrant,
@@ -14,6 +15,11 @@ import {
 import { sha256Hex } from "../core/node.ts";
 import type { Known, KnownBucket } from "./known.ts";
 import { type HeldBucket, type Holding, MAX_BUCKETS, summaryText } from "./protocol/index.ts";
+
+/** Who asks, by name. Which roles a site has, the hub's events say, never the site. */
+export type Caller =
+  | { readonly kind: "site"; readonly org: string; readonly site: string }
+  | { readonly kind: "hub"; readonly org: string };
 
 /** So many holders are remembered, each with what it may hold. */
 const MAX_HOLDERS = 10_000;
@@ -38,16 +44,23 @@ export interface Held {
 interface Remembered extends Held {
   readonly life: number;
   readonly policies: readonly Policy[];
+  readonly roles: readonly string[];
   readonly grants: ReadonlyMap<string, readonly PolicyGrant[]>;
   /** So many of the known buckets were looked at. */
   seen: number;
 }
 
-const nameOf = (holder: Holder): string =>
-  holder.kind === "hub" ? `hub ${holder.org}` : `${holder.org}.${holder.site} ${[...holder.roles].sort().join(" ")}`;
+/** Without its roles: when these change, what the holder might hold before is still known, and what it has to delete. */
+const nameOf = (caller: Caller): string => (caller.kind === "hub" ? `hub ${caller.org}` : `${caller.org}.${caller.site}`);
+
+const NO_ROLES: readonly string[] = [];
+const rolesOf = ({ roles }: Known, caller: Caller): readonly string[] =>
+  (caller.kind === "site" ? roles.get(nameOf(caller)) : undefined) ?? NO_ROLES;
+const areSame = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((role, i) => role === b[i]));
 
 /** What everybody may hold: what is needed to read all the rest, and what one's own site has in quarantine. */
-function openTo(holder: Holder): HeldBucket[] {
+function openTo(holder: Caller): HeldBucket[] {
   const open: Bucket[] = OPEN_ENTITIES.map((entityType) => ({ entityType, values: [] }));
   if (holder.kind === "site") open.push({ entityType: QUARANTINE_ENTITY, values: [`${holder.org}.${holder.site}`] });
   return open.map((bucket) => ({ bucket: bucketIdOf(bucket), ...bucket, priority: 0, statesOnly: false }));
@@ -71,7 +84,7 @@ const inOrder = (a: HeldBucket, b: HeldBucket): number =>
   (a.bucket < b.bucket ? -1 : a.bucket > b.bucket ? 1 : 0);
 
 /**
- * What holders may hold, by the policies and the buckets that are known. `scopes`: the scope columns of each entity type that has a view. Where several policies give a bucket, the first priority
+ * What holders may hold, by the policies, the sites' roles and the buckets that are known. `scopes`: the scope columns of each entity type that has a view. Where several policies give a bucket, the first priority
  * counts, and events are sent unless all give states only. A holder that would have too many buckets has the first ones, and `say` is told.
  */
 export function holdings(
@@ -85,21 +98,26 @@ export function holdings(
 
   const given = (grants: Remembered["grants"], { id, bucket }: KnownBucket): HeldBucket[] => {
     const columns = scopes.get(bucket.entityType);
-    if (columns === undefined) return [];
-    const covering = (grants.get(bucket.entityType) ?? []).filter((grant) => coversBucket(grant, bucket, columns));
+    // Buckets of other columns are left over from before the scope was changed: nobody is in them any more.
+    if (columns === undefined || !isOfColumns(bucket, columns)) return [];
+    const covering = (grants.get(bucket.entityType) ?? []).filter((grant) => coversBucket(grant, bucket));
     if (covering.length === 0) return [];
     const priority = Math.min(...covering.map((grant) => grant.priority));
     const statesOnly = covering.every((grant) => grant.statesOnly);
     const name = `${id} ${priority} ${statesOnly}`;
     let held = shared.get(name);
     if (held === undefined) {
-      held = { bucket: id, ...bucket, priority, statesOnly };
+      held = { bucket: id, entityType: bucket.entityType, values: bucket.values, priority, statesOnly };
       shared.set(name, held);
     }
     return [held];
   };
-  const make = (known: Known, holder: Holder, before: Remembered | undefined): Remembered => {
-    const goesOn = before !== undefined && before.life === known.life && before.policies === known.policies;
+  const isBySame = (before: Remembered, known: Known, caller: Caller): boolean =>
+    before.life === known.life && before.policies === known.policies && areSame(before.roles, rolesOf(known, caller));
+  const make = (known: Known, caller: Caller, before: Remembered | undefined): Remembered => {
+    const roles = rolesOf(known, caller);
+    const holder: Holder = caller.kind === "site" ? { ...caller, roles } : caller;
+    const goesOn = before !== undefined && isBySame(before, known, caller);
     const grants = goesOn ? before.grants : downward(grantsOf(known.policies, holder));
     const fresh = known.buckets.slice(goesOn ? before.seen : 0).flatMap((each) => given(grants, each));
     const seen = known.buckets.length;
@@ -114,24 +132,18 @@ export function holdings(
     if (all.length > MAX_BUCKETS)
       say({ event: "holding-too-large", holder: nameOf(holder), buckets: all.length, sent: MAX_BUCKETS });
     const now = heldOf(all.slice(0, MAX_BUCKETS), before);
-    return { ...now, life: known.life, policies: known.policies, grants, seen };
+    return { ...now, life: known.life, policies: known.policies, roles, grants, seen };
   };
 
   return {
-    of(known: Known, holder: Holder): Held {
+    of(known: Known, holder: Caller): Held {
       if (known.life !== life) {
         [life, shared] = [known.life, new Map()];
         remembered.clear();
       }
       const name = nameOf(holder);
       const before = remembered.get(name);
-      if (
-        before !== undefined &&
-        before.life === known.life &&
-        before.policies === known.policies &&
-        before.seen >= known.buckets.length
-      )
-        return before;
+      if (before !== undefined && isBySame(before, known, holder) && before.seen >= known.buckets.length) return before;
       const made = make(known, holder, before);
       remembered.delete(name);
       if (remembered.size >= MAX_HOLDERS) remembered.delete(remembered.keys().next().value!);

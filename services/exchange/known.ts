@@ -6,6 +6,7 @@ import {
   type IncarnationId,
   POLICY_ENTITY,
   type Policy,
+  SITE_ENTITY,
   TributaryError,
 } from "../core/index.ts";
 import type { FeedStore, Seal } from "./store.ts";
@@ -28,6 +29,8 @@ export interface Known {
   readonly buckets: readonly KnownBucket[];
   /** The same list while the same policies hold. */
   readonly policies: readonly Policy[];
+  /** The roles of sites, by `org.site`. */
+  readonly roles: ReadonlyMap<string, readonly string[]>;
   /** What is remembered was forgotten so many times. */
   readonly life: number;
 }
@@ -39,12 +42,19 @@ const MAX_LOOKS = 5;
 
 const POLICIES = bucketIdOf({ entityType: POLICY_ENTITY, values: [] });
 
-const NOTHING: Known = { seal: { number: 0, through: null }, heads: new Map(), buckets: [], policies: [], life: 0 };
+const NOTHING: Known = {
+  seal: { number: 0, through: null },
+  heads: new Map(),
+  buckets: [],
+  policies: [],
+  roles: new Map(),
+  life: 0,
+};
 
 /**
  * What is remembered of a feed between pulls. While the newest seal is the same, nothing is asked for but its number.
  *
- *   the same seal ─▶ as before        a later one ─▶ the heads since, and the policies if their bucket is among them        an earlier one, another incarnation ─▶ all anew
+ *   the same seal ─▶ as before        a later one ─▶ the heads since, and the policies and the sites' roles if their buckets are among them        an earlier one, another incarnation ─▶ all anew
  */
 export function memoryOf(store: FeedStore) {
   let known = NOTHING;
@@ -107,6 +117,7 @@ export function memoryOf(store: FeedStore) {
 async function later(from: FeedStore, base: Known, seal: Seal): Promise<Known> {
   const heads = await from.headsAfter(base.seal.number);
   const policies = heads.some(({ bucket }) => bucket === POLICIES) ? await from.policies() : base.policies;
+  const roles = heads.some(({ of }) => of.entityType === SITE_ENTITY) ? await from.roles() : base.roles;
   const added = heads.filter(({ bucket }) => !base.heads.has(bucket)).map(({ bucket: id, of: bucket }) => ({ id, bucket }));
   const next = heads.map(({ of: _, ...head }) => [head.bucket, { ...head, end: head.head.slice(0, END_DIGITS) }] as const);
   return {
@@ -114,6 +125,7 @@ async function later(from: FeedStore, base: Known, seal: Seal): Promise<Known> {
     heads: new Map([...base.heads, ...next]),
     buckets: added.length === 0 ? base.buckets : [...base.buckets, ...added],
     policies,
+    roles,
     life: base.life,
   };
 }

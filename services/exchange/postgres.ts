@@ -19,6 +19,7 @@ import {
   partsOfRange,
   policiesThatHold,
   rangeOf,
+  siteRoles,
 } from "../views/index.ts";
 import type { FeedStore, Seal } from "./store.ts";
 
@@ -83,7 +84,7 @@ const feedOver = (ask: Ask, entryAt: EntryAt) =>
   }) satisfies Partial<FeedStore>;
 
 /**
- * What is never read in a snapshot that began earlier: a view that was swapped in since would have no rows there. Without rows, policies would give nobody anything, and replicas would delete all that they have.
+ * What is never read in a snapshot that began earlier: a view that was swapped in since would have no rows there. Without rows, policies would give nobody anything and sites would have no roles, and replicas would delete all that they have.
  */
 const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
   ({
@@ -92,6 +93,7 @@ const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
       return use((db) => packedStates(db, asked, entityIds));
     },
     policies: () => use(policiesThatHold),
+    roles: () => use(siteRoles),
     owes: (debt) => use((db) => noteDebt(db, debt)),
   }) satisfies Partial<FeedStore>;
 

@@ -3,12 +3,13 @@
  *
  *   nothing changed ─▶ an empty page, from memory        else ─▶ each bucket that is asked for, in the order of its priority, until the page is full
  */
-import type { BucketId, Holder, IncarnationId } from "../core/index.ts";
+import type { BucketId, IncarnationId } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { entityViews, scopedViews, scopesOf, shapeDigest, type View } from "../merge/engine.ts";
 import { compare } from "./compare.ts";
 import { follow } from "./follow.ts";
-import { type Held, holdings } from "./holdings.ts";
+import { type Caller, type Held, holdings } from "./holdings.ts";
+import { inLine } from "./in-line.ts";
 import { type Known, memoryOf } from "./known.ts";
 import { members } from "./members.ts";
 import type { BucketAsk, HeldBucket, Page, PullRequest } from "./protocol/index.ts";
@@ -29,7 +30,7 @@ export interface ServeDeps {
 
 /** Who asks, as the door has found out, and what the page says of the hub. */
 export interface Asker {
-  readonly holder: Holder;
+  readonly holder: Caller;
   /** `org.site.device`. */
   readonly device: string;
   /** The hub whose log gives the positions, by the id of its log's first incarnation; and the log's present incarnation. */
@@ -51,9 +52,11 @@ const WITHDRAWN_BYTES = 120;
 
 type Parts = Pick<Page, "withdrawn" | "sections" | "more"> & { readonly known: Known; readonly held: Held };
 
-export function serve(store: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
+export function serve(from: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
+  const scopes = scopesOf(views);
+  const store = inLine(from, scopes);
   const memory = memoryOf(store);
-  const held = holdings(scopesOf(views), say);
+  const held = holdings(scopes, say);
   const homes = scopedViews(views);
   const once = noting();
 
@@ -165,7 +168,7 @@ function serveBucket(serving: Serving, bucket: HeldBucket, ask: BucketAsk): Prom
 interface Withdrawing {
   readonly known: Known;
   readonly room: Room;
-  readonly holder: Holder;
+  readonly holder: Caller;
   readonly device: string;
   readonly store: Pick<FeedStore, "owes" | "hasHead">;
   readonly once: Once;

@@ -21,6 +21,8 @@ export interface Seal {
   /** 0: nothing is sealed yet. */
   readonly number: number;
   readonly through: Position | null;
+  /** The scope columns for which the feed of each entity type is made. Left out: those of the views that it is served by. */
+  readonly scopes?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** A line as the hub keeps it. */
@@ -87,9 +89,11 @@ export interface FeedStore {
   events(refs: readonly EventRef[]): Promise<readonly PagedEvent[]>;
   /** The policies that hold. */
   policies(): Promise<readonly Policy[]>;
+  /** The roles of sites, by `org.site`. A site without roles may be left out. */
+  roles(): Promise<ReadonlyMap<string, readonly string[]>>;
   /**
    * Runs `work` with a store that shows one moment throughout: digests, histories, heads and `newest` belong together there, however much is sealed meanwhile. A store that does not have it
-   * does not change while it is read. Policies, states and `owes` are as without it.
+   * does not change while it is read. Policies, roles, states and `owes` are as without it.
    */
   atOnce?<T>(work: (store: FeedStore) => Promise<T>): Promise<T>;
   /** Notes that a replica was told to delete entities of a bucket, as of a seal: it owes a `replica.purged` for them. */

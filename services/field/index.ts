@@ -8,13 +8,14 @@ import {
   isTributaryError,
   messageOf,
   type NatsSettings,
+  type Opener,
   type SchemaRef,
   type SignedHead,
   TributaryError,
   type Vector,
 } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
-import { createGate, type Fits, type Gate } from "../gate/index.ts";
+import { createGate, type Fits, type Gate, withOpener } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
 import { fitsViews, type Projection, type View } from "../merge/engine.ts";
 import { openAppender } from "./appender.ts";
@@ -49,6 +50,8 @@ export interface FieldOptions {
   readonly fits?: Fits;
   /** The views that this device shows, as the hub's projects declare them. Without them it holds nothing of what others write. */
   readonly views?: readonly View[];
+  /** Opens the values of events, as far as this device may; default: as the gate does, which is all of them unless it was told otherwise. */
+  readonly opener?: Opener;
   /** The device's wall clock, milliseconds; default `Date.now`. */
   readonly now?: () => number;
   readonly randomEpoch?: () => string;
@@ -138,7 +141,8 @@ export function openField(options: FieldOptions): Field {
   // Made before anything is written, so that a copy of this database uses the same key.
   deviceKey(store);
   const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
-  const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);
+  const all = schemas === null ? (options.schemas as Gate) : createGate(schemas);
+  const gate = options.opener === undefined ? all : withOpener(all, options.opener);
   const outbox = openOutbox(store, gate, now, options.fits ?? fitsViews(options.views ?? [], gate.read));
   const { replica, damage } =
     options.views === undefined

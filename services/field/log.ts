@@ -1,4 +1,5 @@
 import { type EntityRef, keyAsSeen } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
 import { eventReader } from "./reading.ts";
 import { openReplicaRows } from "./replica/rows.ts";
 import { type EntityEvent, told } from "./replica/stories.ts";
@@ -21,7 +22,10 @@ export interface LoggedEvent {
 }
 
 /** What the hub has sent to this device, in the order of the hub's log, read while it is used. */
-export function* pulledLog(store: Store, { entity }: Pick<LogQuestion, "entity"> = {}): Generator<EntityEvent> {
+export function* pulledLog(
+  { store, gate }: { readonly store: Store; readonly gate: Pick<Gate, "open"> },
+  { entity }: Pick<LogQuestion, "entity"> = {},
+): Generator<EntityEvent> {
   const rows = openReplicaRows(store.db);
   const own = new Map<string, number>(store.origins().map(({ id, name }) => [name, id]));
   for (const { text, held, clock, clips, ...event } of rows.placedInOrder()) {
@@ -29,7 +33,7 @@ export function* pulledLog(store: Store, { entity }: Pick<LogQuestion, "entity">
     const { origin, seq } = event.head;
     const id = own.get(origin);
     const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
-    yield told({ ...event, text, note, own: id === undefined ? null : (rows.ownAt(id, seq)?.state ?? null) });
+    yield told({ ...event, text, note, own: id === undefined ? null : (rows.ownAt(id, seq)?.state ?? null) }, gate);
   }
 }
 

@@ -28,7 +28,7 @@ function route(casters: Casters, subject: string, from: number, to: number): rea
   return out.some(({ cast }) => cast !== null) ? out : null;
 }
 
-interface Step {
+export interface Step {
   readonly from: number;
   readonly to: number;
   /** `null`: no caster is declared for this step. */
@@ -39,6 +39,8 @@ interface Step {
 export interface Walk {
   /** The versions that the walk comes to, in order. */
   readonly through: readonly number[];
+  /** Its steps; `cast` is `null` where no caster is declared for one. */
+  readonly steps: readonly Step[];
   /** Leads data along the way. Where a step has no caster, `readAs` gives the data as the later version has it. */
   run(data: JsonObject, readAs: (data: JsonObject, from: number, to: number) => JsonObject): JsonObject;
 }
@@ -52,6 +54,7 @@ export function walkCasters(
   if (steps === null) return null;
   return {
     through: steps.map((step) => step.to),
+    steps,
     run: (data, readAs) =>
       steps.reduce((value, step) => (step.cast === null ? readAs(value, step.from, step.to) : runCaster(step.cast, value)), data),
   };

@@ -1,8 +1,9 @@
 import avsc from "avsc";
-import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
+import { ALL_WITHHELD, type JsonObject, type JsonValue, messageOf, type Opened } from "../core/index.ts";
+import { sourceOf } from "./avro/compat.ts";
 import { avroDecoder, type Decoded } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
-import type { Avro } from "./avro/model.ts";
+import type { Avro, AvroField } from "./avro/model.ts";
 import { avroNormaliser, avroReader } from "./avro/resolve.ts";
 import { beginCheck } from "./json/patterns.ts";
 import { jsonReader } from "./json/reading.ts";
@@ -35,6 +36,8 @@ export interface Compiled {
   decode(bytes: Uint8Array): Decoded;
   /** Reads data that `writer` wrote. Throws where the data cannot be read. */
   readFrom(writer: Compiled, data: JsonObject): JsonObject;
+  /** The same for data of which some members are withheld: these are named as the reader names them, and no default stands in their place. */
+  readOpened(writer: Compiled, opened: Opened): Opened;
 }
 
 const unsupported = (): never => {
@@ -78,6 +81,10 @@ function compileJson(schema: SchemaVersion): Compiled {
       return error instanceof Error ? error : new Error(messageOf(error));
     }
   };
+  const readFrom = (_: Compiled, data: JsonObject): JsonObject => {
+    read ??= jsonReader(document);
+    return read(data) as JsonObject;
+  };
   return {
     schema,
     check(data) {
@@ -106,10 +113,8 @@ function compileJson(schema: SchemaVersion): Compiled {
     normalise: (data) => data,
     encode: unsupported,
     decode: unsupported,
-    readFrom(_, data) {
-      read ??= jsonReader(document);
-      return read(data) as JsonObject;
-    },
+    readFrom,
+    readOpened: (from, opened) => readAround((data) => readFrom(from, data), opened),
   };
 }
 
@@ -153,6 +158,27 @@ function compileAvro(schema: SchemaVersion): Compiled {
       }
       return read(data) as JsonObject;
     },
+    readOpened({ schema: from }, { data, withheld }) {
+      const { model } = from;
+      if (model.kind !== "avro" || model.type.kind !== "record") throw new TypeError("no Avro");
+      const written = model.type;
+      const isHidden = (field: AvroField): boolean => withheld.includes(sourceOf(field, written)?.name ?? ALL_WITHHELD);
+      const hidden = type.fields.filter(isHidden).map(({ name }) => name);
+      if (withheld.includes(ALL_WITHHELD)) return { data: {}, withheld };
+      const open = { ...type, fields: type.fields.filter((field) => !isHidden(field)) };
+      return { data: avroReader(open, written)(data) as JsonObject, withheld: hidden };
+    },
+  };
+}
+
+/** Reads data around members that are withheld. */
+function readAround(read: (data: JsonObject) => JsonObject, { data, withheld }: Opened): Opened {
+  if (withheld.includes(ALL_WITHHELD)) return { data: {}, withheld };
+  // While it is read something stands for each, so that no default is filled in; where the reader does not know them, it is left out.
+  const filled = read({ ...data, ...Object.fromEntries(withheld.map((name) => [name, null])) });
+  return {
+    data: Object.fromEntries(Object.entries(filled).filter(([name]) => !withheld.includes(name))),
+    withheld: withheld.filter((name) => Object.hasOwn(filled, name)),
   };
 }
 

@@ -9,9 +9,9 @@ export { type CellHabit, DAY_ORDERS, type DayOrder, type DecimalMark } from "./c
 export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
 export { decidedProblem } from "./decided.ts";
 export { type Form, formsOf } from "./forms.ts";
-export { createGate, type Fits, type FitsHead, type Gate } from "./gate/gate.ts";
+export { createGate, type Fits, type FitsHead, type Gate, type GateOptions, withOpener } from "./gate/gate.ts";
 export type { Verdict } from "./gate/hub.ts";
-export type { Pins } from "./gate/projector.ts";
+export { type Opening, openWith, type Pins } from "./gate/projector.ts";
 export { type LintNote, lintCasters, lintSchema, memberChanges } from "./lint.ts";
 export { type Announcement, announcedBy, announcementsOf } from "./registry/announcer.ts";
 export type { RegistryHub } from "./registry/authority.ts";

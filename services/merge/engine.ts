@@ -15,6 +15,7 @@ export {
   type Folded,
   type FullRow,
   fold,
+  isWithheld,
   type Row,
   rowOf,
   rowWith,
@@ -22,8 +23,18 @@ export {
   siblingsOf,
   waitingFor,
 } from "./fold.ts";
-export { foldHeadOf, type KeptEvent } from "./fold-event.ts";
-export { type CheckedRow, checkInvariants, isBroken, keysHeld, problemOfTotal, problemsIn, seenRow } from "./invariants.ts";
+export { foldHeadOf, type KeptEvent, seenEvent } from "./fold-event.ts";
+export {
+  type CheckedRow,
+  checkInvariants,
+  checkScopeSeen,
+  contributionsOf,
+  isBroken,
+  keysHeld,
+  problemOfTotal,
+  problemsIn,
+  unknownIn,
+} from "./invariants.ts";
 export { fitsViews, misfitIn } from "./misfit.ts";
 export { narrowColumns } from "./narrow.ts";
 export { type PersonalForm, type PersonalScope, personalScopes } from "./personal.ts";
@@ -50,7 +61,7 @@ export {
   type Resolver,
   type Who,
 } from "./resolvers.ts";
-export { rowsHash, rowText } from "./rows-hash.ts";
+export { rowsHash, rowText, type Withheld } from "./rows-hash.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
 export { shapeDigest } from "./shape.ts";
 export { packState, unpackState } from "./state.ts";

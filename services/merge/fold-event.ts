@@ -2,6 +2,7 @@ import {
   type Clips,
   type EntityRef,
   type Hlc,
+  type Opened,
   type OriginId,
   type Position,
   partsOf,
@@ -42,3 +43,7 @@ export const foldHeadOf = (event: KeptEvent): Omit<FoldEvent, "data"> => ({
   position: event.position === null ? null : Number(event.position),
   ...seenOf(event.basis, event.clips),
 });
+
+/** The event with its data, as far as this replica may see them. */
+export const seenEvent = <T extends Omit<FoldEvent, "data">>(event: T, { data, withheld }: Opened): T & FoldEvent =>
+  withheld.length === 0 ? { ...event, data } : { ...event, data, withheld };

@@ -1,4 +1,5 @@
 import {
+  ALL_WITHHELD,
   type Clips,
   clippedBasis,
   type JsonObject,
@@ -10,6 +11,7 @@ import {
   type Vector,
   withDot,
 } from "../core/index.ts";
+import { askAround, UNKNOWN } from "./around.ts";
 import { type Column, columnWords, normal } from "./columns.ts";
 import {
   type Columns,
@@ -17,7 +19,9 @@ import {
   type DecidedRule,
   type ProjectedEvent,
   type Projection,
+  RESOLVED,
   type RegisterRule,
+  WITHHELD,
 } from "./projection.ts";
 import {
   type Author,
@@ -29,6 +33,7 @@ import {
   type Sibling,
   type Write,
 } from "./register.ts";
+
 import { countCovered, isContested, isOneOf, type Reason, type ResolveContext } from "./resolvers.ts";
 
 /** An event as the fold takes it. */
@@ -52,6 +57,8 @@ export interface EntityState {
   readonly registers: Readonly<Record<string, Register>>;
   /** States of the registers that merge by themselves. */
   readonly merged: Readonly<Record<string, JsonValue>>;
+  /** The writes to these that this replica may not see, by register; not there where there are none. */
+  readonly unseen?: Readonly<Record<string, Dots>>;
   /** The last event of this entity known from each origin. */
   readonly seen: Vector;
   /** All that the known events' authors had seen. Beyond `seen`: parents that have not come yet. */
@@ -105,6 +112,7 @@ export function fold(
   };
   const registers: Record<string, Register> = { ...state?.registers };
   let merged: Record<string, JsonValue> | null = null;
+  let unseen = state?.unseen;
   // Most events write several registers whose contexts are one and the same object: one join serves them all.
   let lastContext: Vector | undefined;
   let lastJoined: Vector | undefined;
@@ -124,6 +132,11 @@ export function fold(
   for (const [name, value] of writes) {
     const rule = projection.registers.get(name)!;
     if (rule.kind === "merged") {
+      if (value === WITHHELD) {
+        unseen = { ...unseen, [name]: noteDot(unseen?.[name] ?? {}, by) };
+        continue;
+      }
+      if (unseen !== undefined) unseen = withoutDot(unseen, name, by);
       merged ??= { ...state?.merged };
       merged[name] = rule.crdt.join(merged[name], { by, basis: event.basis, value });
       continue;
@@ -132,16 +145,14 @@ export function fold(
     apply(name, write);
     if (rule.authority !== null && isOneOf(rule.authority, by)) apply(ofAuthority(name), write);
   }
-  return {
-    state: {
-      registers,
-      merged: merged ?? state?.merged ?? NOTHING_MERGED,
-      seen: withDot(state?.seen ?? {}, by),
-      referred: referredBy(state, reach, event.clipped),
-      dots: projection.keepsDots ? noteDot(state?.dots ?? {}, by) : null,
-    },
-    written: [...writes.keys()],
+  const after = {
+    registers,
+    merged: merged ?? state?.merged ?? NOTHING_MERGED,
+    seen: withDot(state?.seen ?? {}, by),
+    referred: referredBy(state, reach, event.clipped),
+    dots: projection.keepsDots ? noteDot(state?.dots ?? {}, by) : null,
   };
+  return { state: unseen === undefined ? after : { ...after, unseen }, written: [...writes.keys()] };
 }
 
 function referredBy(state: EntityState | undefined, reach: Vector, clipped: FoldEvent["clipped"]): Vector {
@@ -156,9 +167,14 @@ function referredBy(state: EntityState | undefined, reach: Vector, clipped: Fold
 
 const NOTHING_MERGED: EntityState["merged"] = Object.freeze({});
 
-function writeOf({ resolver }: DecidedRule, by: Author, event: FoldEvent, value: JsonValue): Write {
+function writeOf({ resolver }: DecidedRule, by: Author, event: FoldEvent, given: JsonValue | typeof WITHHELD): Write {
   const { reads, needsHistory } = resolver;
-  if (reads === undefined && needsHistory === undefined) return { by, value, basis: event.basis };
+  const value = given === WITHHELD ? null : given;
+  const { withheld } = event;
+  if (reads === undefined && needsHistory === undefined && withheld === undefined) return { by, value, basis: event.basis };
+  // A person's decision has nothing of what rules look at: what is withheld of it are values.
+  const lacks =
+    reads !== undefined && withheld?.some((name) => name === ALL_WITHHELD || (event.type !== RESOLVED && reads.includes(name)));
   const read = reads === undefined ? undefined : Object.fromEntries(reads.map((name) => [name, event.data[name] ?? null]));
   return {
     by,
@@ -166,6 +182,8 @@ function writeOf({ resolver }: DecidedRule, by: Author, event: FoldEvent, value:
     basis: event.basis,
     keepsBasis: needsHistory === true,
     ...(read === undefined ? {} : { read }),
+    ...(given === WITHHELD ? { withheld: true } : {}),
+    ...(lacks === true ? { unread: true } : {}),
   };
 }
 
@@ -173,6 +191,18 @@ function noteDot(dots: Dots, { origin, seq }: Author): Dots {
   const known = dots[origin] ?? [];
   if (known.includes(seq)) return dots;
   return { ...dots, [origin]: [...known, seq].sort((a, b) => a - b) };
+}
+
+/** The withheld writes without one that was opened; `undefined`: there are none any more. */
+function withoutDot(unseen: NonNullable<EntityState["unseen"]>, register: string, by: Author): EntityState["unseen"] {
+  const known = unseen[register]?.[by.origin];
+  if (known?.includes(by.seq) !== true) return unseen;
+  const { [register]: dots, ...others } = unseen;
+  const { [by.origin]: _, ...rest } = dots!;
+  const left = known.filter((seq) => seq !== by.seq);
+  const now: Dots = left.length === 0 ? rest : { ...rest, [by.origin]: left };
+  if (Object.keys(now).length > 0) return { ...others, [register]: now };
+  return Object.keys(others).length === 0 ? undefined : others;
 }
 
 /**
@@ -194,11 +224,26 @@ const contextOf = ({ dots }: EntityState): ResolveContext => ({
   historyOf: ({ by, basis }) => (dots === null ? 0 : countCovered(dots, { ...basis, [by.origin]: (by.seq - 1) as Seq })),
 });
 
-/** The decision on a register, or null where there is nothing to decide. */
+/** Whether what a register shows follows from something that this replica may not see. Then no rule is asked. */
+function isUnresolved(siblings: readonly Sibling[]): boolean {
+  let lacksRead = false;
+  for (const { withheld, unread } of siblings) {
+    if (withheld === true) return true;
+    if (unread === true) lacksRead = true;
+  }
+  // What a rule would look at does not matter where there is nothing to decide.
+  return lacksRead && isContested(siblings);
+}
+
+/** Whether a register is unresolved, because a value in it that stands, or that merges into it, is withheld from this replica. */
+export const isWithheld = (rule: RegisterRule, state: EntityState): boolean =>
+  rule.kind === "merged" ? state.unseen?.[rule.name] !== undefined : isUnresolved(siblingsOf(rule, state));
+
+/** The decision on a register, or null where there is nothing to decide, or what there is cannot be seen. */
 export function decide(rule: RegisterRule, state: EntityState): Decision | null {
   if (rule.kind === "merged") return null;
   const siblings = siblingsOf(rule, state);
-  if (!isContested(siblings)) return null;
+  if (isUnresolved(siblings) || !isContested(siblings)) return null;
   const { winner, reason, merged, isOpen } = rule.resolver.resolve(siblings, contextOf(state));
   return {
     register: rule.name,
@@ -237,7 +282,10 @@ export function waitingFor(state: EntityState): Vector {
 export interface Row {
   readonly values: JsonObject;
   readonly deleted: boolean;
+  /** How many registers are contested. Of a register that is withheld nobody can tell. */
   readonly conflicts: number;
+  /** Columns whose values this replica may not see, and `deleted` if that is one; they are `null` (and `false`) here. Not there where there are none. */
+  readonly withheld?: readonly string[];
 }
 
 /** The row that a state shows: each register resolved by its rule. The columns that are derived from it are not included: see `rowWith`. */
@@ -245,14 +293,25 @@ export function rowOf(projection: Projection, state: EntityState): Row {
   const values: Record<string, JsonValue> = {};
   let deleted = false;
   let conflicts = 0;
+  let withheld: string[] | undefined;
   for (const rule of projection.registers.values()) {
     if (rule.kind === "merged") {
+      if (state.unseen?.[rule.name] !== undefined) {
+        values[rule.name] = null;
+        withheld = [...(withheld ?? []), rule.name];
+        continue;
+      }
       const merged = state.merged[rule.name];
       if (merged !== undefined && (rule.crdt.leftOut?.(merged).length ?? 0) > 0) conflicts++;
       values[rule.name] = merged === undefined ? null : fitting(projection, rule, rule.crdt.read(merged));
       continue;
     }
     const siblings = siblingsOf(rule, state);
+    if (isUnresolved(siblings)) {
+      for (const column of rule.columns) values[column] = null;
+      withheld = [...(withheld ?? []), ...(rule.name === DELETED ? [DELETED] : rule.columns)];
+      continue;
+    }
     const contested = isContested(siblings);
     if (contested) conflicts++;
     // If all wrote the same value, it is shown as they wrote it: no rule is asked where there is nothing to decide.
@@ -261,7 +320,7 @@ export function rowOf(projection: Projection, state: EntityState): Row {
     else if (rule.columns.length === 1 && rule.columns[0] === rule.name) values[rule.name] = value;
     else for (const column of rule.columns) values[column] = (value as JsonObject | null)?.[column] ?? null;
   }
-  return { values, deleted, conflicts };
+  return withheld === undefined ? { values, deleted, conflicts } : { values, deleted, conflicts, withheld };
 }
 
 function decided(projection: Projection, rule: DecidedRule, siblings: readonly Sibling[], state: EntityState): JsonValue {
@@ -282,6 +341,8 @@ function fitting(projection: Projection, { name, columns }: RegisterRule, value:
 /** All that a view shows of an entity: its row with the derived columns, and the rows of its further tables. */
 export interface FullRow extends Row {
   readonly tables: Readonly<Record<string, readonly Readonly<Record<string, JsonValue>>[]>>;
+  /** Tables whose rows follow from what this replica may not see; they are empty here. */
+  readonly withheldTables?: readonly string[];
 }
 
 /** The full row. Throws `projection-failed` if a function of the declaration throws, or returns what its column cannot hold. */
@@ -290,13 +351,10 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
   const derived = Object.entries(projection.derived);
   const tables = Object.entries(projection.tables);
   if (derived.length === 0 && tables.length === 0) return { ...row, tables: NO_TABLES };
+  if (row.withheld !== undefined) return rowAround(projection, id, row, row.withheld);
   const seen = { ...row.values, id } as never;
   const values: Record<string, JsonValue> = { ...row.values };
-  for (const [name, { column, of }] of derived) {
-    const value = of(seen) ?? null;
-    if (value !== null && !column.fits(value)) throw misfit(`${projection.name}.${name}`, value, column);
-    values[name] = normal(column, value);
-  }
+  for (const [name, { column, of }] of derived) values[name] = derivedValue(`${projection.name}.${name}`, column, of(seen));
   return {
     ...row,
     values,
@@ -307,6 +365,35 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
       ]),
     ),
   };
+}
+
+function derivedValue(where: string, column: Column, made: JsonValue | undefined): JsonValue {
+  const value = made ?? null;
+  if (value !== null && !column.fits(value)) throw misfit(where, value, column);
+  return normal(column, value);
+}
+
+/** The full row around columns that are withheld: whatever looks at one of these is withheld too. */
+function rowAround(projection: Projection, id: string, row: Row, withheld: readonly string[]): FullRow {
+  const values: Record<string, JsonValue> = { ...row.values };
+  const hidden = [...withheld];
+  for (const [name, { column, of }] of Object.entries(projection.derived)) {
+    const made = askAround(id, row, (seen) => derivedValue(`${projection.name}.${name}`, column, of(seen)));
+    values[name] = made === UNKNOWN ? null : made;
+    if (made === UNKNOWN) hidden.push(name);
+  }
+  const tables: Record<string, FullRow["tables"][string]> = {};
+  const hiddenTables: string[] = [];
+  for (const [name, { columns, rows }] of Object.entries(projection.tables)) {
+    const made = withheld.includes(DELETED)
+      ? UNKNOWN
+      : row.deleted
+        ? []
+        : askAround(id, row, (seen) => rows(seen).map((child) => checkChild(`${projection.name}_${name}`, columns, child)));
+    tables[name] = made === UNKNOWN ? [] : made;
+    if (made === UNKNOWN) hiddenTables.push(name);
+  }
+  return { ...row, values, tables, withheld: hidden, ...(hiddenTables.length === 0 ? {} : { withheldTables: hiddenTables }) };
 }
 const NO_TABLES: FullRow["tables"] = Object.freeze({});
 

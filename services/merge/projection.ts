@@ -1,7 +1,19 @@
-import { isJsonObject, type JsonObject, type JsonValue, RESOLVED, TributaryError } from "../core/index.ts";
+import {
+  ALL_WITHHELD,
+  followWithheld,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  RESOLVED,
+  TributaryError,
+} from "../core/index.ts";
 import { type Column, columnWords, digestName, normal } from "./columns.ts";
 import type { Crdt } from "./crdt.ts";
+import { checkNames, checkStoreColumn, DELETED, MAX_TABLE_NAME, malformed, NAME, RECORD } from "./names.ts";
 import { authorityOf, lastWriteWins, type Resolver, settingsOf, type Who } from "./resolvers.ts";
+
+export { checkNames, DELETED, malformed, RECORD, SYSTEM_COLUMNS } from "./names.ts";
+export { RESOLVED };
 
 export type Columns = Readonly<Record<string, Column>>;
 /** The values that an event writes, by column. Only columns that are named are written; `null` clears one. A value that its column cannot hold is refused when it is folded. */
@@ -15,11 +27,18 @@ export type RowOf<C extends Columns> = { readonly [K in keyof C]: (C[K] extends 
 export interface ProjectedEvent {
   readonly type: string;
   readonly data: JsonObject;
+  /** Members that the event has and this replica may not see; they are not in `data`. None, if it is not there. */
+  readonly withheld?: readonly string[];
   readonly entity: { readonly type: string; readonly id: string };
   readonly actor: string;
   readonly occurredAt: string;
   readonly site: string;
 }
+
+/** What an event writes into a register whose value this replica may not see. No JSON is equal to it. */
+export const WITHHELD = Symbol("withheld");
+/** The register values that an event writes. */
+export type Writes = ReadonlyMap<string, JsonValue | typeof WITHHELD>;
 
 export type EventRule =
   | { readonly kind: "set"; readonly columns: readonly string[] }
@@ -135,59 +154,9 @@ export interface Projection {
    * The register values that an event writes; `null` when it does not touch this view. Throws `event-invalid` on a misfit; `isLenient` lets a value that its
    * column cannot hold stand in its register, for a caller that checks the row in the end.
    */
-  writesOf(event: ProjectedEvent, isLenient?: boolean): ReadonlyMap<string, JsonValue> | null;
+  writesOf(event: ProjectedEvent, isLenient?: boolean): Writes | null;
   /** Everything whose change makes it necessary to build the view again: registers, rules, and the text of the declaration's functions. */
   readonly shape: JsonValue;
-}
-
-/** The register that says whether an entity is deleted. */
-export const DELETED = "deleted";
-/** The one register of a view whose records change as a whole. */
-export const RECORD = "record";
-export { RESOLVED };
-
-const NAME = /^[a-z][a-z0-9_]{0,50}$/;
-/** Columns that every view has; a declaration cannot use these names. */
-export const SYSTEM_COLUMNS = [
-  "id",
-  DELETED,
-  "conflicts",
-  "waiting_for",
-  "events",
-  "first_position",
-  "last_position",
-  "last_changed",
-  "state",
-];
-
-/** Columns that PostgreSQL keeps in every table for itself; no table of ours can have another of this name. */
-const STORE_COLUMNS = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
-/** PostgreSQL tells tables apart by this many letters of their names. */
-const MAX_TABLE_NAME = 63;
-
-/** A complaint about a declaration, naming it. */
-export const malformed = (view: string, problem: string): TributaryError =>
-  new TributaryError(
-    "projection-malformed",
-    `projection ${view}: ${problem}`,
-    "Correct its file in projections/ and start again.",
-  );
-
-/** Checks the names of a view and its columns. */
-export function checkNames(view: string, columns: readonly string[], others: readonly string[] = []): void {
-  // Every object has a `constructor`: it would be found although nobody declared it.
-  for (const name of [view, ...columns, ...others])
-    if (!NAME.test(name) || name === "constructor")
-      throw malformed(view, `${JSON.stringify(name)} is not a valid name (lower-case letters, digits, _; at most 51)`);
-  for (const name of columns) {
-    if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
-    checkStoreColumn(view, name);
-  }
-}
-
-function checkStoreColumn(view: string, name: string): void {
-  if (STORE_COLUMNS.includes(name))
-    throw malformed(view, `it cannot have a column ${name}: PostgreSQL keeps one of this name in every table; take another`);
 }
 
 const isCrdt = (rule: Resolver | Crdt): rule is Crdt => "join" in rule;
@@ -327,9 +296,38 @@ function deletedBy(events: Writing["events"], event: ProjectedEvent): boolean | 
   return typeof event.data.deleted === "boolean" ? event.data.deleted : undefined;
 }
 
-function writesOf(writing: Writing, event: ProjectedEvent, isLenient: boolean): ReadonlyMap<string, JsonValue> | null {
+/** What an event with withheld members writes: the values that do not follow from these, and the columns whose values may. */
+function openValuesOf(
+  { columns, events }: Writing,
+  event: ProjectedEvent,
+  withheld: readonly string[],
+): { readonly values: Values; readonly hidden: readonly string[] } | null {
+  const rule = event.type === RESOLVED ? null : events[event.type]!;
+  const all = withheld.includes(ALL_WITHHELD);
+  if (rule?.kind !== "map") {
+    const values = valuesOf(events, event);
+    const named = rule?.kind === "set" && rule.columns.length > 0 ? rule.columns : Object.keys(columns);
+    return values === null ? null : { values, hidden: all ? named : named.filter((name) => withheld.includes(name)) };
+  }
+  const { withheld: _, ...plain } = event;
+  const followed = followWithheld((data) => rule.map({ ...plain, data }), { data: event.data, withheld }, String(rule.map));
+  if (followed.kind === "unknown") return { values: {}, hidden: Object.keys(columns) };
+  return { values: followed.result as Values, hidden: followed.kind === "same" ? [] : followed.withheld };
+}
+
+/** Whether an event may lack members that a view's rule looks at. Asked only where the view takes events of its type: its data need not be readable otherwise. */
+function withheldOf(events: Writing["events"], event: ProjectedEvent): readonly string[] | null {
+  const rule = event.type === RESOLVED ? null : Object.hasOwn(events, event.type) ? events[event.type]! : undefined;
+  if (rule === undefined || rule?.kind === "remove") return null;
+  const { withheld } = event;
+  return withheld === undefined || withheld.length === 0 ? null : withheld;
+}
+
+function writesOf(writing: Writing, event: ProjectedEvent, isLenient: boolean): Writes | null {
   const { columns, events, ruleOf } = writing;
-  const values = valuesOf(events, event);
+  const withheld = withheldOf(events, event);
+  const open = withheld === null ? null : openValuesOf(writing, event, withheld);
+  const values = withheld === null ? valuesOf(events, event) : (open?.values ?? null);
   if (values === null) return null;
   const misfit = (name: string, value: JsonValue, what: string): TributaryError =>
     new TributaryError(
@@ -340,7 +338,7 @@ function writesOf(writing: Writing, event: ProjectedEvent, isLenient: boolean): 
   const fits = (member: string): boolean => values[member] == null || columns[member]!.fits(values[member]);
   const kept = (member: string): JsonValue =>
     isLenient && !fits(member) ? values[member]! : normal(columns[member]!, values[member] ?? null);
-  const writes = new Map<string, JsonValue>();
+  const writes = new Map<string, JsonValue | typeof WITHHELD>();
   for (const name in values) {
     const value = values[name];
     const column = Object.hasOwn(columns, name) ? columns[name] : undefined;
@@ -360,6 +358,8 @@ function writesOf(writing: Writing, event: ProjectedEvent, isLenient: boolean): 
     else if (!writes.has(rule.name))
       writes.set(rule.name, Object.fromEntries(rule.columns.map((member) => [member, kept(member)])));
   }
+  // A group is one value: it is withheld as a whole.
+  for (const name of open?.hidden ?? []) if (Object.hasOwn(columns, name)) writes.set(ruleOf.get(name)!.name, WITHHELD);
   const deleted = deletedBy(events, event);
   if (deleted !== undefined) writes.set(DELETED, deleted);
   return writes.size === 0 ? null : writes;

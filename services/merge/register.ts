@@ -15,9 +15,14 @@ export interface Author {
 /** A value that no other known write of its register covers. */
 export interface Sibling {
   readonly by: Author;
+  /** `null` where it is withheld. */
   readonly value: JsonValue;
+  /** This replica may not see the value. The write covers others, and is covered, like any other. */
+  readonly withheld?: true;
   /** The members of the event's data that the register's rule looks at. */
   readonly read?: JsonObject;
+  /** This replica may not see all of what the rule looks at. */
+  readonly unread?: true;
   /** What its author had seen of the entity; kept where the register's rule counts it. */
   readonly basis?: Vector;
 }
@@ -67,6 +72,8 @@ export function applyKnowing(register: Register | undefined, write: Write, conte
   if (!isNews) {
     const at = kept.findIndex(({ by }) => by.origin === write.by.origin && by.seq === write.by.seq);
     const known = at === -1 ? null : withNotes(kept[at]!.by, write.by);
+    if (known !== null && isOpened(kept[at]!, write))
+      return { siblings: kept.with(at, { ...sibling(write), by: known }), context };
     if (known !== null && known !== kept[at]!.by) return { siblings: kept.with(at, { ...kept[at]!, by: known }), context };
     return kept.length === register.siblings.length && context === register.context ? register : { siblings: kept, context };
   }
@@ -86,7 +93,18 @@ function withNotes(by: Author, again: Author): Author {
   return clockWrong === by.clockWrong && position === by.position ? by : { ...by, clockWrong, position };
 }
 
-const sibling = ({ by, value, read, basis, keepsBasis }: Write): Sibling =>
-  read === undefined && !keepsBasis
+/** Whether a repetition of a write shows what was withheld. What is known never becomes unknown. */
+const isOpened = (old: Sibling, again: Sibling): boolean =>
+  (old.withheld === true && again.withheld !== true) ||
+  (old.unread === true && again.unread !== true && again.withheld === old.withheld);
+
+const sibling = ({ by, value, withheld, read, unread, basis, keepsBasis }: Write): Sibling =>
+  read === undefined && !keepsBasis && withheld === undefined
     ? { by, value }
-    : { by, value, ...(read === undefined ? {} : { read }), ...(keepsBasis ? { basis } : {}) };
+    : {
+        ...{ by, value },
+        ...(withheld === undefined ? {} : { withheld }),
+        ...(read === undefined ? {} : { read }),
+        ...(unread === undefined ? {} : { unread }),
+        ...(keepsBasis ? { basis } : {}),
+      };

@@ -18,5 +18,6 @@ export const scopesOf = (views: readonly View[]): ReadonlyMap<string, readonly s
  * holds it must hear of the deletion.
  */
 export function bucketOf({ entity, scopeBy }: Projection, row: Readonly<Record<string, JsonValue>>): Bucket {
-  return { entityType: entity, values: (scopeBy ?? []).map((name) => (row[name] ?? null) as ScopeValue) };
+  const columns = scopeBy ?? [];
+  return { entityType: entity, columns, values: columns.map((name) => (row[name] ?? null) as ScopeValue) };
 }

@@ -2,13 +2,15 @@ import type { Hlc, JsonObject, JsonValue, OriginId, Seq, Vector } from "../core/
 import type { Dots, EntityState } from "./fold.ts";
 import type { Author, Register, Sibling } from "./register.ts";
 
-/** A sibling: its author and its value and, if its rule needs them, what it read and its basis. */
-type PackedSibling = [number, JsonValue, (JsonObject | 0)?, number?];
+/** A sibling: its author and its value and, if its rule needs them, what it read and its basis; and what of it is withheld. Its author chooses the value only. */
+type PackedSibling = [number, JsonValue, (JsonObject | 0)?, (number | null)?, Lacking?];
+/** What this replica may not see of a sibling: its value, what its rule read, or both. */
+type Lacking = 1 | 2 | 3;
 
 /**
  * An entity's state as compact JSON. Authors and vectors, which many registers share, stand there only once.
  * `a`: authors [origin, seq, hlc, actor, clockWrong, position]; `v`: vectors; `r`: register → [context, sibling …];
- * `m`: registers that merge by themselves; `d`: the entity's events.
+ * `m`: registers that merge by themselves; `u`: the writes to these that are withheld; `d`: the entity's events.
  */
 interface Packed {
   readonly a: [OriginId, Seq, Hlc, string, 0 | 1, number | null][];
@@ -17,6 +19,7 @@ interface Packed {
   readonly s: number;
   readonly f: number;
   readonly m?: Readonly<Record<string, JsonValue>>;
+  readonly u?: EntityState["unseen"];
   readonly d?: Dots;
 }
 
@@ -50,12 +53,14 @@ export function packState(state: EntityState): string {
     byIdentity.set(by, at);
     return at;
   };
-  const siblingOf = ({ by, value, read, basis }: Sibling): PackedSibling =>
-    basis !== undefined
-      ? [authorAt(by), value, read ?? 0, vectorAt(basis)]
-      : read !== undefined
-        ? [authorAt(by), value, read]
-        : [authorAt(by), value];
+  const siblingOf = ({ by, value, read, basis, withheld, unread }: Sibling): PackedSibling =>
+    withheld !== undefined || unread !== undefined
+      ? [authorAt(by), value, read ?? 0, basis === undefined ? null : vectorAt(basis), lackingOf(withheld, unread)]
+      : basis !== undefined
+        ? [authorAt(by), value, read ?? 0, vectorAt(basis)]
+        : read !== undefined
+          ? [authorAt(by), value, read]
+          : [authorAt(by), value];
   for (const name in state.registers) {
     const { context, siblings } = state.registers[name]!;
     packed.r[name] = [vectorAt(context), ...siblings.map(siblingOf)];
@@ -65,13 +70,17 @@ export function packState(state: EntityState): string {
     s: vectorAt(state.seen),
     f: vectorAt(state.referred),
     ...(Object.keys(state.merged).length === 0 ? {} : { m: state.merged }),
+    ...(state.unseen === undefined ? {} : { u: state.unseen }),
     ...(state.dots === null ? {} : { d: state.dots }),
   });
 }
 
+const lackingOf = (withheld: true | undefined, unread: true | undefined): Lacking =>
+  withheld === undefined ? 2 : unread === undefined ? 1 : 3;
+
 /** Reads what `packState` wrote. */
 export function unpackState(text: string): EntityState {
-  const { a, v, r, s, f, m, d } = JSON.parse(text) as Packed;
+  const { a, v, r, s, f, m, u, d } = JSON.parse(text) as Packed;
   const authors = a.map(
     ([origin, seq, hlc, actor, wrong, position]): Author => ({ origin, seq, hlc, actor, clockWrong: wrong === 1, position }),
   );
@@ -81,14 +90,18 @@ export function unpackState(text: string): EntityState {
     registers[name] = {
       context: v[context]!,
       siblings: siblings.map(
-        ([by, value, read, basis]): Sibling => ({
+        ([by, value, read, basis, lacks]): Sibling => ({
           by: authors[by]!,
           value,
           ...(read === undefined || read === 0 ? {} : { read }),
-          ...(basis === undefined ? {} : { basis: v[basis]! }),
+          ...(basis === undefined || basis === null ? {} : { basis: v[basis]! }),
+          ...(lacks === undefined ? {} : { ...(lacks === 2 ? {} : WITHHELD_VALUE), ...(lacks === 1 ? {} : UNREAD) }),
         }),
       ),
     };
   }
-  return { registers, merged: m ?? {}, seen: v[s]!, referred: v[f]!, dots: d ?? null };
+  const state = { registers, merged: m ?? {}, seen: v[s]!, referred: v[f]!, dots: d ?? null };
+  return u === undefined ? state : { ...state, unseen: u };
 }
+const WITHHELD_VALUE = { withheld: true } as const;
+const UNREAD = { unread: true } as const;

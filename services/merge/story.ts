@@ -10,12 +10,13 @@ import {
   type FoldEvent,
   type Folded,
   fold,
+  isWithheld,
   type Row,
   rowOf,
   rowWith,
   siblingsOf,
 } from "./fold.ts";
-import { DELETED, type Projection, RESOLVED, type RegisterRule } from "./projection.ts";
+import { DELETED, type Projection, RESOLVED, type RegisterRule, WITHHELD } from "./projection.ts";
 import { reachOf, type Sibling } from "./register.ts";
 
 /** An event as a story tells it. */
@@ -40,7 +41,10 @@ export interface Step {
   readonly clockWrong: boolean;
   /** In words, what the hub does not believe of what the author claims to have seen. */
   readonly notes: readonly string[];
+  /** `null` where it is withheld. */
   readonly value: JsonValue;
+  /** This replica may not see the value. */
+  readonly withheld?: true;
   /** Writes whose values it replaced, because its author had seen them. */
   readonly replaces: readonly string[];
   /** Writes that its author had seen and could not replace: only those with the say can. */
@@ -51,7 +55,7 @@ export interface Step {
   readonly stands: boolean;
   /** Writes that stand beside it: neither author had seen the other's. */
   readonly beside: readonly string[];
-  /** What the rule decided then; `null`: nothing was contested. */
+  /** What the rule decided then; `null`: nothing was contested, or what stood there cannot be seen. */
   readonly decision: Decision | null;
 }
 
@@ -59,7 +63,10 @@ export interface RegisterStory {
   readonly register: string;
   readonly columns: readonly string[];
   readonly rule: string;
+  /** `null` where it is withheld. */
   readonly value: JsonValue;
+  /** A value that stands in it is withheld from this replica: it shows nothing, and no rule is asked. */
+  readonly withheld?: true;
   readonly steps: readonly Step[];
   /** What stands side by side at present; `null`: nothing is contested. */
   readonly decision: Decision | null;
@@ -122,10 +129,11 @@ export function tell(projection: Projection, id: string, events: readonly StoryE
         columns: rule.columns,
         rule: rule.kind === "decided" ? rule.resolver.name : rule.crdt.name,
         value: rule.name === DELETED ? deleted : columnsIn(rule, values),
+        ...(isWithheld(rule, known) ? { withheld: true as const } : {}),
         steps: told.get(rule.name)!.steps,
         decision: decisionOn(rule, known),
         leftOut:
-          rule.kind === "merged" && known.merged[rule.name] !== undefined
+          rule.kind === "merged" && known.merged[rule.name] !== undefined && !isWithheld(rule, known)
             ? (rule.crdt.leftOut?.(known.merged[rule.name]!) ?? [])
             : [],
       })),
@@ -203,6 +211,7 @@ function stepOf(
   after: EntityState,
 ): Step {
   const { event, dot } = write;
+  const value = projection.writesOf(event, true)?.get(rule.name) ?? null;
   return {
     position: event.position === null ? null : String(event.position),
     event: dot,
@@ -214,7 +223,7 @@ function stepOf(
     recordedAt: event.recordedAt,
     clockWrong: event.clockWrong,
     notes: event.notes,
-    value: projection.writesOf(event, true)?.get(rule.name) ?? null,
+    ...(value === WITHHELD ? { value: null, withheld: true } : { value }),
     ...(rule.kind === "merged" ? MERGES : relationsOf(write, earlier, dotsOf(siblingsOf(rule, after)))),
     decision: decisionOn(rule, after),
   };

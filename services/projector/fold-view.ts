@@ -11,6 +11,8 @@ import {
   bucketOf,
   checkInvariants,
   checkRow,
+  checkScopeSeen,
+  contributionsOf,
   type EntityState,
   type Folded,
   type FullRow,
@@ -19,9 +21,9 @@ import {
   packState,
   problemsIn,
   rowWith,
-  seenRow,
   siblingsOf,
   type Totals,
+  unknownIn,
   waitingFor,
 } from "../merge/engine.ts";
 import {
@@ -63,7 +65,7 @@ export interface FoldInput {
   readonly states: KnownStates;
   /** The entries that count for the view, in log order. `index`: the number of the entry in its page. */
   readonly entries: readonly { readonly entry: LogEntry; readonly index: number }[];
-  readonly gate: Pick<Gate, "read">;
+  readonly gate: Pick<Gate, "openAs">;
   /**
    * An entity that is folded from its first event, and the row shown so far, which the result replaces. A version that cannot be shown is
    * passed over: only the last one must be shown.
@@ -265,8 +267,11 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
     if (invariants.length === 0) return;
     const [had, has] = [claimedKeys(projection, id, before), claimedKeys(projection, id, row)];
     const problems = problemsIn(projection.invariants, id, row);
+    const unknown = unknownIn(projection.invariants, id, row);
     for (const [invariant, rule] of invariants) {
       if ("problem" in rule) {
+        // What cannot be told is no news: a case stays as it is.
+        if (unknown.has(invariant)) continue;
         const problem = problems.get(invariant) ?? null;
         checks.push({ invariant, entityId: id, problem });
         if (problem !== null) name(id);
@@ -294,7 +299,8 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
 
 /** Calls the declaration's functions for a row, so that an error is thrown at the event that brought it about. */
 export function checkFunctions({ projection, totals }: Pick<ViewBuild, "projection" | "totals">, id: string, row: FullRow): void {
-  for (const each of totals) if (!row.deleted) each.contributions(projection.name, seenRow(id, row));
+  for (const each of totals) contributionsOf(each, projection.name, id, row);
+  checkScopeSeen(projection, id, row);
   checkInvariants(projection.invariants, id, row);
 }
 

@@ -2,7 +2,7 @@ import { TributaryError } from "../core/index.ts";
 import { heapKeeper } from "../core/node.ts";
 import {
   balance,
-  bringFeedInLine,
+  beginFeed,
   changeLayout,
   type Db,
   dropGeneration,
@@ -20,6 +20,7 @@ import { openBuild } from "./build.ts";
 import type { Progress, RebuildDeps, RebuildOptions } from "./building.ts";
 import { beginBuild, familyOf, pinsFor } from "./builds.ts";
 import { unhurried } from "./catch-up.ts";
+import { makeFeed } from "./feed-maker.ts";
 import { StaleViewError } from "./readable.ts";
 
 /** How many entities of each view are held in memory, and how many events are folded at a time. With a rebuild's 50,000 and 5,000 it took 975 MiB at 300,000 events. */
@@ -62,7 +63,7 @@ export async function reconcile(
       options.onProgress?.(progress);
     };
     await unhurried(deps, build, { ...options, batchEvents: BATCH_EVENTS, onProgress });
-    return await inTransaction(db, async () => {
+    const books = await inTransaction(db, async () => {
       await holdShards(db);
       const live = await livePositions(db);
       await build.foldRest(live);
@@ -75,12 +76,14 @@ export async function reconcile(
           }),
         );
       const repaired = out.flatMap((each) => (each.repaired ? [each.view] : []));
-      if (repaired.length > 0) await bringFeedInLine(db, views, { positions: live, rebuilt: new Set(repaired) });
+      if (repaired.length > 0) await beginFeed(db, views, new Set(repaired));
       // Projectors may hold states of the wrong rows in memory: they must read them again.
       if (repaired.length > 0) await changeLayout(db);
       for (const each of out) await noteReconciled(db, each);
       return out;
     });
+    await makeFeed(deps);
+    return books;
   } catch (error) {
     if (!(error instanceof StaleViewError)) throw error;
     throw new TributaryError(

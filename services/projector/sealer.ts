@@ -8,9 +8,11 @@
 import { type Hash, messageOf, type Position, TributaryError } from "../core/index.ts";
 import { pause, sha256Hex } from "../core/node.ts";
 import { type HeadsSoFar, type Log, noteHeads, readHeads } from "../log/index.ts";
+import type { View } from "../merge/engine.ts";
 import {
   type BeforeSealing,
   beforeSealing,
+  boundShut,
   connectViews,
   type Db,
   type EventName,
@@ -20,13 +22,16 @@ import {
   type LinesToSeal,
   linesToSeal,
   lockSealing,
+  openFeedAgain,
   placeCaseNotes,
   type Sealed,
   seal,
+  shutFeed,
   writeBeginning,
   writeSeal,
   writeSealed,
 } from "../views/index.ts";
+import { makeFeed } from "./feed-maker.ts";
 
 /** How often we look whether there is something to seal. */
 const LOOK_MS = 200;
@@ -38,18 +43,27 @@ const MAX_LINES = 20_000;
 export interface SealerOptions {
   readonly postgresUrl: string;
   readonly log: Pick<Log, "journal" | "at" | "readAll">;
+  /** All views as they are declared: the lines that are due for them are made before anything is sealed. Default: others make them. */
+  readonly projections?: readonly View[];
   readonly say?: (event: Record<string, unknown>) => void;
   readonly signal: AbortSignal;
 }
 
-/** Seals until `signal` aborts. What fails is told and tried again. */
-export async function keepSealing({ postgresUrl, log, say = () => {}, signal }: SealerOptions): Promise<void> {
+/** Makes lines that are due, and seals, until `signal` aborts. What fails is told and tried again. */
+export async function keepSealing({
+  postgresUrl,
+  log,
+  projections: views,
+  say = () => {},
+  signal,
+}: SealerOptions): Promise<void> {
   const sealer = sealerOver(log);
   let db: Db | null = null;
   let pauseMs = MIN_PAUSE_MS;
   while (!signal.aborted) {
     try {
       db ??= await connectViews(postgresUrl, "tributary-projector seals");
+      if (views !== undefined) await makeFeed({ db, views, say }, { signal });
       const lines = await sealer.seal(db);
       pauseMs = MIN_PAUSE_MS;
       // Not at once after a few: each seal is a fact in the log.
@@ -93,14 +107,21 @@ export function sealerOver(
     if (!(await lockSealing(db))) return 0;
     const standing = await feedStanding(db);
     if (!canSeal(standing)) return 0;
+    if (standing.isShut) await boundShut(db);
     await placeCaseNotes(db, standing.common);
     const doesKnow = !standing.isNew && standing.revision !== null && !isOvertaken;
     // What the database knows of the facts need not be read again: there may be very many.
     const from = standing.isNew || standing.revision === null ? 0 : standing.revision + 1;
     facts = doesKnow ? null : (facts ?? (await readHeads(log.journal, from)));
     // The log or the database has seals, and there are none to be seen.
-    if (standing.isNew && facts !== null && (facts.seal > 0 || standing.number > 0)) return sealAnew(db, deps, standing, facts);
-    return (await sealNext(db, deps, standing, nextAfter(standing, facts))).lines;
+    const isAnew = standing.isNew && facts !== null && (facts.seal > 0 || standing.number > 0);
+    if (isAnew && !standing.isWaiting) return 0;
+    const lines =
+      isAnew && facts !== null
+        ? await beginAnew(db, deps, standing, facts)
+        : (await sealNext(db, deps, standing, nextAfter(standing, facts))).lines;
+    if (standing.isShut || isAnew) await openFeedAgain(db);
+    return lines;
   };
   return {
     async seal(db) {
@@ -134,23 +155,21 @@ interface Deps {
 }
 
 /**
- * Seals all lines of a feed that is made anew: PostgreSQL was lost, or the log was set back. Nothing is sealed before the views are where they were, and all of it comes about in one transaction: a
- * replica that compared itself with a part of a bucket would delete the rest.
+ * Begins the seals of a feed that is made anew: PostgreSQL was lost, or the log was set back. Nothing is sealed before the views are where they were. The seals that follow bring all lines in parts; until then
+ * replicas are told nothing: one that compared itself with a part of a bucket would delete the rest.
  */
-async function sealAnew(db: Db, deps: Deps, standing: Ready, facts: HeadsSoFar): Promise<number> {
+async function beginAnew(db: Db, deps: Deps, standing: Ready, facts: HeadsSoFar): Promise<number> {
   const { common } = standing;
   if (await isBehind(deps.log, common, facts.through)) return 0;
   let next = nextAfter(standing, facts);
+  await shutFeed(db);
+  await boundShut(db);
   if (facts.heads.size > 0) {
     const begun = { number: next.seal + 1, through: common };
     next = await note(db, deps, next, { ...begun, heads: await writeBeginning(db, facts.heads, begun) });
   }
-  for (let lines = 0; ; ) {
-    // What was sealed before may go beyond a log that was set back.
-    const sealed = await sealNext(db, deps, { ...standing, through: null }, next);
-    if (sealed.lines === 0) return lines;
-    [lines, next] = [lines + sealed.lines, sealed.next];
-  }
+  // What was sealed before may go beyond a log that was set back.
+  return (await sealNext(db, deps, { ...standing, through: null }, next)).lines;
 }
 
 /** Whether the log has events after `position`, up to `through`. */

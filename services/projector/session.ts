@@ -10,7 +10,7 @@ import {
   alone,
   arePositionsLost,
   asPageWriter,
-  bringFeedInLine,
+  beginFeed,
   connectViews,
   type Db,
   enroll,
@@ -23,7 +23,6 @@ import {
   type Layout,
   type Lease,
   leave,
-  livePositions,
   type Member,
   migrate,
   othersAlive,
@@ -31,6 +30,7 @@ import {
 } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
 import { differences, isInLine, targetsFor } from "./builds.ts";
+import { makeFeed } from "./feed-maker.ts";
 import { takeForks } from "./forks.ts";
 import type { ViewTarget } from "./page.ts";
 import { bringUpToDate } from "./rebuild.ts";
@@ -161,7 +161,7 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
   const look = (): Promise<Map<string, Generation>> => generationsOf(db, "live");
   for (let looks = 0; looks < MAX_LOOKS; looks++) {
     if (!isInLine(differences(views, gate, await look()))) await alone(db, true, () => bringUpToDate(deps, rule));
-    await makeFeed(deps);
+    await beginToMakeFeed(deps);
     const taken = await takeShards(db, member, look);
     if (isInLine(differences(views, gate, taken.seen))) return taken;
     await giveBack(db, taken.leases);
@@ -173,17 +173,19 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
   );
 }
 
-/** Makes the feeds of buckets from what was folded, where they were not made for the views as they are declared: in a database of an earlier version, and after the log was set back. */
-async function makeFeed({ db, views, say = () => {} }: RebuildDeps): Promise<void> {
-  if (await isFeedInLine(db, views)) return;
-  await alone(db, true, () =>
-    inTransaction(db, async () => {
-      await holdShards(db);
-      if (await isFeedInLine(db, views)) return;
-      const entities = await bringFeedInLine(db, views, { positions: await livePositions(db), rebuilt: new Set() });
-      say({ event: "feed-made", entities });
-    }),
-  );
+/**
+ * Begins to make the feeds of buckets from what was folded, where they were not made for the views as they are declared: in a database of an earlier version, and after the log was set back. The first part
+ * of each is made before this returns; the rest follows beside the folding (`keepSealing`).
+ */
+async function beginToMakeFeed({ db, views, say }: RebuildDeps): Promise<void> {
+  if (!(await isFeedInLine(db, views)))
+    await alone(db, true, () =>
+      inTransaction(db, async () => {
+        await holdShards(db);
+        if (!(await isFeedInLine(db, views))) await beginFeed(db, views, new Set());
+      }),
+    );
+  await makeFeed({ db, views, ...(say === undefined ? {} : { say }) }, { once: true });
 }
 
 /** Returns a function that returns the views that are no longer declared. It throws where views are declared otherwise than they stand and this process may not rebuild them. */

@@ -2,7 +2,7 @@
 import { TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/engine.ts";
 import {
-  bringFeedInLine,
+  beginFeed,
   clingingSays,
   clingingToOld,
   type Db,
@@ -17,6 +17,7 @@ import {
 } from "../views/index.ts";
 import { type Build, openBuild } from "./build.ts";
 import { type RebuildDeps, standing } from "./building.ts";
+import { makeFeed } from "./feed-maker.ts";
 
 const SWAP_TRIES = 60;
 /** How long the swap may hold up new readers while it waits for earlier ones. */
@@ -53,10 +54,12 @@ export async function swapIn(deps: RebuildDeps, { retired, family, builds, begun
         await waitAtMost(db, LOCK_TIMEOUT_MS);
         await swap(db, { builds, retired, views, preparedAt, leaves: unattended !== undefined }, live);
         await deps.setBack?.cut(db);
-        await bringFeedInLine(db, views, { positions: live, rebuilt: new Set(builds.map(({ view }) => view)) });
+        await beginFeed(db, views, new Set(builds.map(({ view }) => view)));
       });
       const message = clingingSays(await clingingToOld(db));
       if (message !== null) say({ event: "view-clung-to", message });
+      // Where nobody waits for the rebuild, a projector makes the lines beside the folding.
+      if (unattended === undefined) await makeFeed({ db, views, say });
       return;
     } catch (error) {
       // Somebody has been reading for longer than the readers behind us should wait.

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { canonicalize, type JsonValue } from "../core/index.ts";
-import { type FullRow, keysHeld, type Projection, seenRow, type Totals } from "../merge/engine.ts";
+import { contributionsOf, type FullRow, keysHeld, type Projection, type Totals } from "../merge/engine.ts";
 
 /** What changes in one total: amounts to add, and rows that count. */
 export interface Addition {
@@ -40,9 +40,9 @@ export function additionsOf(
   { id, before, after }: { readonly id: string; readonly before: FullRow | null; readonly after: FullRow | null },
 ): Addition[] {
   const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
-    row === null || row.deleted
+    row === null
       ? []
-      : totals.contributions(source, seenRow(id, row)).map((values) => ({
+      : contributionsOf(totals, source, id, row).map((values) => ({
           key: boundedText(canonicalize(Object.keys(totals.keys).map((name) => values[name] ?? null))),
           entityId: id,
           values,

@@ -3,7 +3,7 @@ import type { Position } from "../core/index.ts";
 import { generationsOf } from "./catalog.ts";
 import type { Db } from "./connect.ts";
 import { dropOrLeave } from "./drop.ts";
-import { clearFeed } from "./feed-in-line.ts";
+import { clearFeed } from "./feed-due.ts";
 
 /** Takes away what was folded after `common` (`null`: all of it) and keeps it as evidence, inside the caller's transaction. Returns how many events that were. */
 export async function cutBeyond(db: Db, incarnation: string | null, common: Position | null): Promise<number> {

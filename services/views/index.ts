@@ -49,7 +49,8 @@ export {
 } from "./failures.ts";
 export { bucketIds, entityName, type FeedChanges, type FeedRow, feedChanges, type Move, type Placement } from "./feed/lines.ts";
 export { type BeforeSealing, type Sealed, type SealedEntity, type SealedRow, seal, type UnsealedRow } from "./feed/sealing.ts";
-export { bringFeedInLine, clearFeedBeyond, isFeedInLine } from "./feed-in-line.ts";
+export { beginFeed, clearFeedBeyond, isFeedInLine, shutFeed } from "./feed-due.ts";
+export { type FeedPart, nextFeedPart } from "./feed-in-line.ts";
 export { dropForkCasesBut, type ForkCase, nextForkRevision, writeForkCase } from "./fork-cases.ts";
 export { parkedCounts, type ShardsNow, shardsNow } from "./health.ts";
 export { type FoldedIncarnation, foldedIncarnations, incarnationOf, noteIncarnation } from "./incarnations.ts";
@@ -122,7 +123,7 @@ export {
   newestSeal,
   type SealedLine,
 } from "./read/feed.ts";
-export { type EntryAt, type NotedEvent, notedEvents } from "./read/feed-events.ts";
+export { type EntryAt, notedEvents } from "./read/feed-events.ts";
 export { type HeldEntity, membersOf, namedMembers, partsOfRange, type RangeSum, rangeOf } from "./read/feed-members.ts";
 export { packedStates } from "./read/feed-states.ts";
 export { type Lag, lag } from "./read/lag.ts";
@@ -174,7 +175,7 @@ export {
 } from "./read/rows.ts";
 export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
-export { type SiteStatus, sites } from "./read/sites.ts";
+export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
 export {
@@ -222,11 +223,13 @@ export { writeQuarantine } from "./write/quarantine.ts";
 export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
 export {
   beforeSealing,
+  boundShut,
   type FeedStanding,
   feedStanding,
   type LinesToSeal,
   linesToSeal,
   lockSealing,
+  openFeedAgain,
   writeBeginning,
   writeSeal,
   writeSealed,

@@ -55,6 +55,7 @@ TABLE tributary.audit_beyond COLUMN schema_version double precision NOT NULL
 TABLE tributary.audit_beyond COLUMN seq bigint NOT NULL
 TABLE tributary.audit_beyond COLUMN site text NOT NULL
 TABLE tributary.audit_beyond COLUMN type text NOT NULL
+TABLE tributary.bucket COLUMN columns json
 TABLE tributary.bucket COLUMN entity_type text NOT NULL
 TABLE tributary.bucket COLUMN id text NOT NULL
 TABLE tributary.bucket COLUMN scope jsonb NOT NULL
@@ -128,8 +129,12 @@ TABLE tributary.feed_note COLUMN origin text NOT NULL
 TABLE tributary.feed_note COLUMN "position" bigint NOT NULL
 TABLE tributary.feed_note COLUMN seq bigint NOT NULL
 TABLE tributary.feed_scope COLUMN columns json NOT NULL
+TABLE tributary.feed_scope COLUMN done_to text
+TABLE tributary.feed_scope COLUMN due text
 TABLE tributary.feed_scope COLUMN entity_type text NOT NULL
 TABLE tributary.feed_scope COLUMN view text NOT NULL
+TABLE tributary.feed_shut COLUMN one boolean NOT NULL DEFAULT true
+TABLE tributary.feed_shut COLUMN through bigint
 TABLE tributary.fork_case COLUMN about json NOT NULL
 TABLE tributary.fork_case COLUMN device text NOT NULL
 TABLE tributary.fork_case COLUMN id text NOT NULL
@@ -296,6 +301,8 @@ TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, gen
 TABLE tributary.feed CONSTRAINT feed_pkey PRIMARY KEY ("position", ordinal)
 TABLE tributary.feed_note CONSTRAINT feed_note_pkey PRIMARY KEY ("position")
 TABLE tributary.feed_scope CONSTRAINT feed_scope_pkey PRIMARY KEY (entity_type)
+TABLE tributary.feed_shut CONSTRAINT feed_shut_one_check CHECK (one)
+TABLE tributary.feed_shut CONSTRAINT feed_shut_pkey PRIMARY KEY (one)
 TABLE tributary.fork_case CONSTRAINT fork_case_pkey PRIMARY KEY (id)
 TABLE tributary.generation CONSTRAINT generation_pkey PRIMARY KEY (view, generation)
 TABLE tributary.held CONSTRAINT held_pkey PRIMARY KEY (entity_type, entity_id)

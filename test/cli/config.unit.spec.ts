@@ -125,7 +125,7 @@ export default defineProjection({ name: "clinics", entity: "clinic", columns: { 
     expect(subjects).toEqual([
       ...["case-acceptance", "case-assignment", "case-comment", "clinic", "conflict-resolution"],
       ...["policy", "policy-removal", "quarantine-rejection", "quarantine-release", "replica-purge"],
-      ...["schema-change", "schema-registration", "site"],
+      ...["schema-change", "schema-registration", "site", "site-roles"],
     ]);
     const views = await loadViews({ projections: join(dir, "projections") });
     expect(views.map(({ name }) => name)).toEqual(["clinics", "policies", "schemas", "sites"]);
@@ -150,17 +150,17 @@ export default defineProjection({ name: "sites", entity: "site", columns: { ${co
     };
     write("org: text(), site: text()");
     await expect(loadViews({ projections: dir })).rejects.toThrow(
-      "sites replaces the hub's own, but has no column title, registered_at, registered_by",
+      "sites replaces the hub's own, but has no column title, roles, registered_at, registered_by",
     );
     const whole = tempDir();
     fileIn(
       whole,
       "sites.ts",
-      `import { defineProjection, set, text, timestamp } from ${JSON.stringify(MERGE)};
+      `import { defineProjection, json, set, text, timestamp } from ${JSON.stringify(MERGE)};
 export default defineProjection({
   name: "sites",
   entity: "site",
-  columns: { org: text(), site: text(), title: text(), registered_at: timestamp(), registered_by: text(), region: text() },
+  columns: { org: text(), site: text(), title: text(), roles: json(), registered_at: timestamp(), registered_by: text(), region: text() },
   events: { "site.registered": set("org", "site", "title") },
 });\n`,
     );

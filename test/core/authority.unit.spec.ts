@@ -9,14 +9,16 @@ const event = (type: string, entity: string, origin = SITE) => ({ type, origin, 
 describe("who may write what", () => {
   it("leaves registrations of sites, notes on cases, releases and rejections to the hub, by entity and by the type's name", () => {
     for (const [type, entity, what] of [
-      ["site.registered", "site", "register sites"],
+      ["site.registered", "site", "register sites and give them roles"],
+      ["site.roles-set", "site", "register sites and give them roles"],
+      ["site.roles-set", "replica-site", "register sites and give them roles"],
       ["case.assigned", "case", "note what is done about a case"],
       ["quarantine.released", "quarantine", "settle what is in quarantine"],
       ["policy.set", "policy", "say what sites may hold"],
       ["schema.registered", "schema", "say which schemas there are"],
       // Either alone is enough, whatever a schema lets pass.
       ["conflict.resolved", "case", "note what is done about a case"],
-      ["site.closed", "beneficiary", "register sites"],
+      ["site.closed", "beneficiary", "register sites and give them roles"],
     ] as const) {
       expect(forbidden(event(type, entity), { hub: "relief", types: null })).toEqual({
         code: "type-not-allowed",

@@ -54,16 +54,16 @@ describe("policies", () => {
   it("cover the buckets that have one of the values in each column that they name", () => {
     const [first] = grantsOf([kampala], site("kampala"));
     const covers = (district: string, month: string) =>
-      coversBucket(first!, { entityType: "beneficiary", values: [district, month] }, ["district", "month"]);
+      coversBucket(first!, { entityType: "beneficiary", columns: ["district", "month"], values: [district, month] });
     expect(covers("Kampala", "2026-05")).toBe(true);
     expect(covers("Wakiso", "2026-06")).toBe(true);
     expect(covers("Gulu", "2026-05")).toBe(false);
-    expect(coversBucket(first!, { entityType: "distribution", values: ["Kampala"] }, ["district"])).toBe(false);
+    expect(coversBucket(first!, { entityType: "distribution", columns: ["district"], values: ["Kampala"] })).toBe(false);
   });
 
   it("cover nothing by a column that is not part of the scope", () => {
     const [first] = grantsOf([kampala], site("kampala"));
-    expect(coversBucket(first!, { entityType: "beneficiary", values: [] }, [])).toBe(false);
+    expect(coversBucket(first!, { entityType: "beneficiary", values: [] })).toBe(false);
   });
 
   it("are refused where they name what the views do not have", () => {
@@ -95,7 +95,7 @@ describe("policies", () => {
 });
 
 describe("a bucket", () => {
-  it("has one id for one type and values, which tells texts from numbers and one column from two", () => {
+  it("has one id for one type, columns and values, which tells texts from numbers, one column from two, and a village from a district of the same name", () => {
     const buckets: Bucket[] = [
       { entityType: "a", values: [] },
       { entityType: "a", values: [null] },
@@ -104,11 +104,15 @@ describe("a bucket", () => {
       { entityType: "a", values: ["1", "2"] },
       { entityType: "a", values: ["12"] },
       { entityType: "b", values: ["12"] },
+      { entityType: "b", columns: ["district"], values: ["12"] },
+      { entityType: "b", columns: ["village"], values: ["12"] },
+      { entityType: "b", columns: ["district", "village"], values: ["12", null] },
     ];
     const ids = buckets.map(bucketIdOf);
     expect(new Set(ids).size).toBe(buckets.length);
     expect(ids.every(isBucketId)).toBe(true);
     for (const [i, a] of buckets.entries()) for (const [j, b] of buckets.entries()) expect(isSameBucket(a, b)).toBe(i === j);
+    expect(bucketIdOf({ entityType: "a", columns: [], values: [] })).toBe(ids[0]);
     expect(ids[4]).toBe(sha256('tributary bucket\n["a","1","2"]').slice(0, 32));
   });
 });

@@ -174,8 +174,8 @@ it("the packed states of an entity are those of its live views, and none where a
 });
 
 describe("a replica that was told to delete entities", () => {
-  const bucket = bucketIdOf({ entityType: "beneficiary", values: ["Kampala"] });
-  const other = bucketIdOf({ entityType: "beneficiary", values: ["Gulu"] });
+  const bucket = bucketIdOf({ entityType: "beneficiary", columns: ["district"], values: ["Kampala"] });
+  const other = bucketIdOf({ entityType: "beneficiary", columns: ["district"], values: ["Gulu"] });
   const purge = (device: string, of: string, seal: number) => ({
     type: "replica.purged",
     entity: { type: "replica", id: device },

@@ -15,8 +15,8 @@ import { WAIT_MS } from "../support/patience.ts";
 import { eventually } from "../support/temp.ts";
 
 let hub: TestHub;
-const KAMPALA = bucketIdOf({ entityType: "beneficiary", values: ["Kampala"] });
-const GULU = bucketIdOf({ entityType: "beneficiary", values: ["Gulu"] });
+const KAMPALA = bucketIdOf({ entityType: "beneficiary", columns: ["district"], values: ["Kampala"] });
+const GULU = bucketIdOf({ entityType: "beneficiary", columns: ["district"], values: ["Gulu"] });
 const people = [1, 2, 3].map((n) => registration(number(n), { district: "Kampala" }));
 
 beforeAll(async () => {

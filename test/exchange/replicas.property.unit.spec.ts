@@ -12,7 +12,7 @@ const FIRST = Number(process.env.TRIBUTARY_TEST_SEED ?? 1);
 const dir = newDir("simulation");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-it(`replicas show what the hub shows of what they may hold, and keep nothing else, whatever befalls network, hub and devices (seeds from ${FIRST})`, async () => {
+it(`replicas show what the hub shows of what they may hold, and keep nothing else, whatever befalls network, hub and devices, and whichever fields these may not see (I40), seeds from ${FIRST}`, async () => {
   const all: Counts = { ...NOTHING };
   const problems: string[] = [];
   for (let seed = FIRST; seed < FIRST + SEEDS && problems.length === 0; seed++) {

@@ -352,6 +352,7 @@ describe("a schema file", () => {
       "schema-change": 1,
       "schema-registration": 1,
       site: 1,
+      "site-roles": 1,
       "stock-movement": 1,
     });
   });

@@ -19,10 +19,11 @@ describe("the scope of a view", () => {
   it("puts an entity into the bucket of its row's values", () => {
     expect(bucketOf(people, { district: "Gulu", born_on: "1990-05-04", month: "1990-05" })).toEqual({
       entityType: "person",
+      columns: ["district", "month"],
       values: ["Gulu", "1990-05"],
     });
-    expect(bucketOf(people, {})).toEqual({ entityType: "person", values: [null, null] });
-    expect(bucketOf(declare("all", {}), { district: "Gulu" })).toEqual({ entityType: "person", values: [] });
+    expect(bucketOf(people, {})).toEqual({ entityType: "person", columns: ["district", "month"], values: [null, null] });
+    expect(bucketOf(declare("all", {}), { district: "Gulu" })).toEqual({ entityType: "person", columns: [], values: [] });
   });
 
   it("is that of the one view of the type which declares it", () => {

@@ -24,7 +24,7 @@ const ages = defineTotals({
   from: { people: ({ phone, age }) => ({ phone: phone as string, years: age as number }) },
 }) as unknown as Totals;
 const target: FoldTarget = { projection: people, generation: 1, namespace: "views", totals: [ages], pins: {} };
-const gate = { read: (_: unknown, data: JsonObject) => ({ data }) } as never; // data is read as it is written
+const gate = { openAs: (_: unknown, data: JsonObject) => ({ data, withheld: [] }) } as never; // data is read as it is written
 
 const named = (id: string, data: JsonObject, more: Partial<OldEvent> = {}): OldEvent => ({
   type: "person.named",

@@ -27,7 +27,7 @@ const named = (id: string, data: JsonObject, more: Partial<OldEvent> = {}): OldE
   ...more,
 });
 const gate = {
-  read: (_: unknown, data: JsonObject) => ({ data }),
+  openAs: (_: unknown, data: JsonObject) => ({ data, withheld: [] }),
   ensure: async () => {},
   knows: () => false,
 } as never; // data is read as it is written

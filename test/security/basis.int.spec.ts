@@ -142,7 +142,7 @@ describe("a hostile site", () => {
     expect(
       entries.map(({ content }) => (content.kind === "quarantined" ? [content.reason.code, content.reason.message] : null)),
     ).toEqual([
-      ["type-not-allowed", "only the hub's operators may register sites"],
+      ["type-not-allowed", "only the hub's operators may register sites and give them roles"],
       ["type-not-allowed", "only the hub's operators may note what is done about a case"],
       ["type-not-allowed", "only the hub's operators may note what is done about a case"],
       ["type-not-allowed", "only the hub's operators may note what is done about a case"],
@@ -155,7 +155,7 @@ describe("a hostile site", () => {
     // The device was told, as about everything that is quarantined.
     expect(hostile.status().quarantined.map(({ seq, reason }) => [seq, reason])[0]).toEqual([
       0,
-      "only the hub's operators may register sites",
+      "only the hub's operators may register sites and give them roles",
     ]);
 
     const { head } = entries[0]!;

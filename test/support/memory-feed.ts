@@ -34,7 +34,7 @@ interface Sealed extends SealedRow {
 }
 
 /** The tables of a hub's feed, in memory. */
-export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "policies"> {
+export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "policies" | "roles"> {
   readonly debts: readonly Debt[];
   /** The bucket that each entity is in, sealed or not, by `entityName`. */
   readonly placed: ReadonlyMap<string, BucketId>;
@@ -42,6 +42,8 @@ export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "polic
   /** All lines, sealed or not. */
   readonly rows: readonly FeedRow[];
   place(placements: readonly Placement[]): void;
+  /** Until the next seal, readers are shown a feed in which nothing was sealed: what is placed is of other columns. */
+  shut(): void;
   /** Seals the lines up to a position. `null`: there was nothing to seal. */
   seal(through: Position, hashOf: (ref: EventRef) => Hash): SealFact | null;
 }
@@ -81,10 +83,12 @@ export function memoryFeed(last: SealFact | null = null): MemoryFeed {
     },
     seal(through, hashOf) {
       const ready = unsealed.filter((row) => row.position <= through).sort(byPosition);
+      tables.open();
       if (ready.length === 0 && !tables.isAnew()) return null;
       unsealed = unsealed.filter((row) => row.position > through);
       return tables.seal(ready, through, hashOf);
     },
+    shut: tables.shut,
     ...tables.reads,
     async owes(debt) {
       const { device, bucket, seal: at, entityIds } = debt;
@@ -112,6 +116,7 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
   const sorted = new Map<BucketId, readonly Member[]>();
   // Until something is sealed again, readers are shown a feed in which nothing was.
   let newest: Seal = { number: 0, through: null };
+  let isShut = false;
   let numbered = last?.seal ?? 0;
   let anew: Record<BucketId, Hash> | null = last === null ? null : { ...last.heads };
 
@@ -194,7 +199,7 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
     FeedStore,
     "newest" | "headsAfter" | "hasHead" | "lines" | "members" | "named" | "parts" | "range" | "histories"
   > = {
-    newest: async () => newest,
+    newest: async () => (isShut ? { number: 0, through: null } : newest),
     headsAfter: async (after) =>
       [...heads.values()]
         .filter((head) => head.seal > after)
@@ -223,7 +228,17 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
     histories: async (bucket, entityIds) =>
       new Map(entityIds.filter((id) => held.get(bucket)?.has(id)).map((id) => [id, [...historyOf(bucket, id)]] as const)),
   };
-  return { seal: seal_, isAnew: () => anew !== null, reads };
+  return {
+    seal: seal_,
+    isAnew: () => anew !== null,
+    shut: () => {
+      isShut = true;
+    },
+    open: () => {
+      isShut = false;
+    },
+    reads,
+  };
 }
 
 /** The digest that a history has, as the contract says it. */

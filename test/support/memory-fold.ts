@@ -6,6 +6,8 @@ import {
   POLICY_ENTITY,
   type Policy,
   policySchema,
+  rolesIn,
+  SITE_ENTITY,
   type Vector,
 } from "../../services/core/index.ts";
 import { sha256Hex } from "../../services/core/node.ts";
@@ -20,9 +22,11 @@ import {
   fold,
   foldAnew,
   type Projection,
+  rowText,
   rowWith,
   scopedViews,
   type View,
+  type Withheld,
 } from "../../services/merge/engine.ts";
 import { pinsFor } from "../../services/projector/builds.ts";
 import { toFoldEvent } from "../../services/projector/fold-event.ts";
@@ -36,11 +40,15 @@ export interface ShownRow {
   readonly waitingFor: Vector;
 }
 
-/** A hash over rows, in any order: two that show the same have the same. */
-export const hashOfRows = (rows: readonly ShownRow[]): string =>
+/** A hash over rows, in any order: two that show the same have the same. `there`: what is withheld from a replica, by id; it is left out. */
+export const hashOfRows = (rows: readonly ShownRow[], there: ReadonlyMap<string, Withheld> = new Map()): string =>
   sha256Hex(
     rows
-      .map(({ id, row, waitingFor }) => canonicalize([id, row as unknown as JsonObject, waitingFor]))
+      .map(({ id, row, waitingFor }) =>
+        there.has(id)
+          ? rowText(id, row, waitingFor, there.get(id))
+          : canonicalize([id, row as unknown as JsonObject, waitingFor]),
+      )
       .sort()
       .join("\n"),
   );
@@ -138,4 +146,10 @@ export function policiesIn({ homes, states }: ReturnType<typeof memoryFold>): Po
     const read = policySchema.safeParse({ name, for: values.holders, entities: values.entities });
     return deleted || !read.success ? [] : [read.data];
   });
+}
+
+/** The roles of sites, by `org.site`. */
+export function rolesOfSites({ homes, states }: ReturnType<typeof memoryFold>): ReadonlyMap<string, readonly string[]> {
+  const view = homes.get(SITE_ENTITY)!;
+  return new Map([...states.get(view.name)!].map(([name, state]) => [name, rolesIn(rowWith(view, name, state).values.roles)]));
 }

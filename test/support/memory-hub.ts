@@ -3,6 +3,7 @@
  */
 import { join } from "node:path";
 import policiesView from "../../projections/policies.ts";
+import sitesView from "../../projections/sites.ts";
 import {
   type Batch,
   type Bucket,
@@ -26,6 +27,8 @@ import {
   REJECTED,
   RELEASED,
   type Receipt,
+  SITE_ENTITY,
+  SITE_ROLES_SET,
   type Vector,
 } from "../../services/core/index.ts";
 import { sha256Hex } from "../../services/core/node.ts";
@@ -36,12 +39,21 @@ import { createGate, type Gate } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
 import { type Acceptor, acceptor } from "../../services/ingress/accept.ts";
 import { beginIncarnation, currentIncarnation, declareHubOrg, type Log } from "../../services/log/index.ts";
-import { entityViews, fitsViews, packState, rowWith, type View, waitingFor } from "../../services/merge/engine.ts";
+import {
+  entityViews,
+  fitsViews,
+  packState,
+  rowWith,
+  scopesOf,
+  type View,
+  type Withheld,
+  waitingFor,
+} from "../../services/merge/engine.ts";
 import { counting } from "../../services/projector/counts.ts";
 import { entityName } from "../../services/views/feed/lines.ts";
 import { type MemoryDevice, memoryDevice } from "./memory-device.ts";
 import { type MemoryFeed, memoryFeed, type SealFact } from "./memory-feed.ts";
-import { hashOfRows, memoryFold, policiesIn, refOf, type ShownRow } from "./memory-fold.ts";
+import { hashOfRows, memoryFold, policiesIn, refOf, rolesOfSites, type ShownRow } from "./memory-fold.ts";
 import { type MemoryLog, memoryLog } from "./memory-log.ts";
 
 const SCHEMAS = join(import.meta.dirname, "../../schemas");
@@ -50,7 +62,7 @@ let loaded: Gate | null = null;
 const repositoryGate = (): Gate => (loaded ??= createGate(loadSchemas(SCHEMAS)));
 
 export interface MemoryHubOptions {
-  /** The hub's views. The view of policies is added where none shows them. */
+  /** The hub's views. The views of policies and sites are added where none shows them. */
   readonly views: readonly View[];
   /** Default: the repository's schemas. */
   readonly gate?: Gate;
@@ -86,6 +98,8 @@ export interface MemoryHub {
   reject(event: EventRef, reason?: string): Promise<void>;
   setPolicy(policy: unknown): Promise<void>;
   removePolicy(name: string): Promise<void>;
+  /** Gives a site (`org.site`) these roles, in place of those that it had. */
+  setRoles(site: string, roles: readonly string[]): Promise<void>;
   /** Views with other rules or another scope: all is folded again, and entities whose bucket is another one move. */
   setViews(views: readonly View[]): Promise<void>;
   /** Folds an entity again whose fold has stopped. */
@@ -100,7 +114,8 @@ export interface MemoryHub {
   bucketsOf(entityType: string): ReadonlyMap<BucketId, Bucket>;
   /** The rows that a view shows of a bucket's entities. Seal first to compare them with a replica's. */
   rows(view: string, bucket: BucketId): readonly ShownRow[];
-  rowsHash(view: string, bucket: BucketId): string;
+  /** `there`: what is withheld from a replica, by id; it is left out. */
+  rowsHash(view: string, bucket: BucketId, there?: ReadonlyMap<string, Withheld>): string;
   hashOf(ref: EventRef): Hash;
 }
 
@@ -110,13 +125,15 @@ export async function openMemoryHub({
   org = "relief",
   now = () => Date.now(),
 }: MemoryHubOptions): Promise<MemoryHub> {
-  const withPolicies = (views: readonly View[]): readonly View[] =>
-    entityViews(views).some(({ entity }) => entity === POLICY_ENTITY) ? views : [...views, policiesView];
+  const withOwn = (views: readonly View[]): readonly View[] => {
+    const shown = new Set(entityViews(views).map(({ entity }) => entity));
+    return [...views, ...[policiesView, sitesView].filter(({ entity }) => !shown.has(entity))];
+  };
   const log = memoryLog(now);
   await declareHubOrg(log.journal, org);
   const first = (await currentIncarnation(log.journal)).id;
   let incarnation = first;
-  let views = withPolicies(given);
+  let views = withOwn(given);
   let fits = fitsViews(views, gate.read);
   let folded = memoryFold(views, gate);
   let counts = counting(log);
@@ -253,7 +270,7 @@ export async function openMemoryHub({
     );
   const hub: MemoryHub = {
     store: {
-      newest: () => feed.newest(),
+      newest: async () => ({ ...(await feed.newest()), scopes: Object.fromEntries(scopesOf(views)) }),
       headsAfter: (after) => feed.headsAfter(after),
       hasHead: (bucket, at, head) => feed.hasHead(bucket, at, head),
       lines: (bucket, after, limit) => feed.lines(bucket, after, limit),
@@ -265,6 +282,7 @@ export async function openMemoryHub({
       states: packed,
       events: async (refs) => refs.map((ref) => pagedOf(entryAt(ref))),
       policies: async () => policiesIn(folded),
+      roles: async () => rolesOfSites(folded),
       owes: (debt) => feed.owes(debt),
     },
     gate,
@@ -313,9 +331,11 @@ export async function openMemoryHub({
       });
     },
     removePolicy: (name) => write({ type: POLICY_REMOVED, entity: { type: POLICY_ENTITY, id: name }, actor: "desk", data: {} }),
+    setRoles: (site, roles) =>
+      write({ type: SITE_ROLES_SET, entity: { type: SITE_ENTITY, id: site }, actor: "desk", data: { roles: [...roles] } }),
     async setViews(changed) {
       await project();
-      views = withPolicies(changed);
+      views = withOwn(changed);
       fits = fitsViews(views, gate.read);
       const before = folded;
       folded = memoryFold(views, gate);
@@ -328,6 +348,11 @@ export async function openMemoryHub({
           move(type, id);
         }
       }
+      const scopes = new Map([...before.homes].map(([type, { scopeBy }]) => [type, JSON.stringify(scopeBy ?? [])]));
+      if (
+        [...scopesOf(views)].some(([type, columns]) => (scopes.get(type) ?? JSON.stringify(columns)) !== JSON.stringify(columns))
+      )
+        feed.shut();
     },
     async retry(entityType, entityId) {
       await project();
@@ -362,7 +387,7 @@ export async function openMemoryHub({
         .filter(([id]) => feed.placed.get(entityName(view.entity, id)) === bucket)
         .map(([id, state]) => ({ id, row: rowWith(view, id, state), waitingFor: waitingFor(state) }));
     },
-    rowsHash: (view, bucket) => hashOfRows(hub.rows(view, bucket)),
+    rowsHash: (view, bucket, there) => hashOfRows(hub.rows(view, bucket), there),
     hashOf,
   };
   return hub;

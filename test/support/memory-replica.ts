@@ -7,7 +7,6 @@ import {
   fingerprintOf,
   GENESIS,
   type Hash,
-  type Holder,
   headAfter,
   NO_ENTITIES,
   partOf,
@@ -44,10 +43,9 @@ export const requestOf = (
     ...asked,
   });
 
-export const askerOf = (hub: MemoryHub, device: string, roles: readonly string[] = []): Asker => {
+export const askerOf = (hub: MemoryHub, device: string): Asker => {
   const [org, site] = device.split(".") as [string, string, string];
-  const holder: Holder = { kind: "site", org, site, roles };
-  return { holder, device, hub: hub.id, incarnation: hub.incarnation, nowMs: hub.now() };
+  return { holder: { kind: "site", org, site }, device, hub: hub.id, incarnation: hub.incarnation, nowMs: hub.now() };
 };
 
 export interface HeldEntity {
@@ -82,7 +80,6 @@ export interface MemoryReplica {
 
 export interface ReplicaOptions {
   readonly server?: Server;
-  readonly roles?: readonly string[];
   readonly maxEvents?: number;
   readonly maxBytes?: number;
 }
@@ -100,7 +97,7 @@ export function memoryReplica(hub: MemoryHub, device: string, options: ReplicaOp
     ...(options.maxBytes === undefined ? {} : { maxBytes: options.maxBytes }),
   };
   const ask = async (asked: Parameters<typeof requestOf>[1]): Promise<Page> => {
-    const page = await server.answer(requestOf(device, { ...bounds, holding, ...asked }), askerOf(hub, device, options.roles));
+    const page = await server.answer(requestOf(device, { ...bounds, holding, ...asked }), askerOf(hub, device));
     pages.push(page);
     if (page.holding !== null) {
       holding = page.holding.digest;

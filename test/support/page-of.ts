@@ -26,7 +26,12 @@ export const writing: PageWriting = { compression: zstd, sha256: sha256Hex };
 export const reading: PageReading = { compression: zstd, chainHash, sha256: sha256Hex };
 
 const HUB = "abcdefghijkl" as IncarnationId;
-export const bucketOf = (entityType: string, ...values: Bucket["values"]): Bucket => ({ entityType, values });
+/** The bucket of a type without a scope, or of one that is told apart by district. */
+export const bucketOf = (entityType: string, ...values: Bucket["values"]): Bucket => ({
+  entityType,
+  columns: values.length === 0 ? [] : ["district"],
+  values,
+});
 
 /** The lines that a bucket's feed has of events, with the digest of the entity's history after each: an entity's first event enters it. */
 function linesOf(events: readonly PagedEvent[]): { readonly line: PagedLine; readonly after: Hash }[] {

@@ -14,7 +14,10 @@ export const people = defineProjection({
   },
 });
 
-export const inDistrict = (...values: (string | null)[]): BucketId => bucketIdOf({ entityType: "beneficiary", values });
+export const inDistrict = (...values: (string | null)[]): BucketId =>
+  bucketIdOf({ entityType: "beneficiary", columns: ["district"], values });
+export const inVillage = (...values: (string | null)[]): BucketId =>
+  bucketIdOf({ entityType: "beneficiary", columns: ["village"], values });
 export const inQuarantineOf = (site: string): BucketId => bucketIdOf({ entityType: "quarantine", values: [site] });
 
 export const registered = (id: string, district: string, more: JsonObject = {}): NewEvent => ({

@@ -44,7 +44,7 @@ export function pulling(hub: MemoryHub, views: readonly View[] = hub.views, read
       ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),
       ...(options.maxBytes === undefined ? {} : { maxBytes: options.maxBytes }),
     });
-    const holder = { kind: "site" as const, org, site, roles: [] };
+    const holder = { kind: "site" as const, org, site };
     const { id, incarnation } = hub;
     return server.answer(request, { holder, device: request.device, hub: id, incarnation, nowMs: hub.now() });
   };
@@ -72,7 +72,9 @@ export function pulling(hub: MemoryHub, views: readonly View[] = hub.views, read
   };
 }
 
-export const bucketOf = (entityType: string, ...values: readonly ScopeValue[]): BucketId => bucketIdOf({ entityType, values });
+/** The bucket of a type without a scope, or of one that is told apart by district. */
+export const bucketOf = (entityType: string, ...values: readonly ScopeValue[]): BucketId =>
+  bucketIdOf({ entityType, columns: values.length === 0 ? [] : ["district"], values });
 
 /** Checks that a device shows the same as the hub in all buckets of an entity type that it holds. */
 export function expectSame(hub: MemoryHub, field: Field, entityType: string): number {

@@ -22,14 +22,15 @@ export async function problemsIn(world: World): Promise<string[]> {
   const problems: string[] = [];
   problems.push(...lostOrTwice(world));
   const known = (await world.hub.store.policies()).map((policy) => policySchema.parse(policy));
-  const scopes = scopesOf(world.hub.views);
+  const given = await world.hub.store.roles();
   for (const device of world.devices) {
-    const grants = grantsOf(known, { kind: "site", org: "relief", site: device.site, roles: [] });
+    const roles = given.get(`relief.${device.site}`) ?? [];
+    const grants = grantsOf(known, { kind: "site", org: "relief", site: device.site, roles });
     const may = (bucket: Bucket): boolean =>
       OPEN_ENTITIES.includes(bucket.entityType) ||
       (bucket.entityType === QUARANTINE_ENTITY && bucket.values[0] === `relief.${device.site}`) ||
-      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket, scopes.get(bucket.entityType) ?? []));
-    problems.push(...differing(world, device, may), ...beyondScope(world, device, may));
+      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket));
+    problems.push(...differing(world, device, may), ...beyondScope(world, device, may), ...beyondRights(world, device));
   }
   problems.push(...unconfirmed(world));
   return problems;
@@ -44,7 +45,7 @@ function lostOrTwice({ hub, durable }: World): string[] {
 }
 
 /** Whether the device holds exactly the buckets that it may hold, and shows each as the hub does. */
-function differing(world: World, { site, field }: Device, may: (bucket: Bucket) => boolean): string[] {
+function differing(world: World, { site, field, hidden }: Device, may: (bucket: Bucket) => boolean): string[] {
   const { hub, counts } = world;
   const { name } = field.store;
   const who = `${site}.${name.device}`;
@@ -52,10 +53,12 @@ function differing(world: World, { site, field }: Device, may: (bucket: Bucket) 
   if (replica === null) return [`${who} has no replica`];
   const problems: string[] = [];
   const held = new Map(replica.buckets().map((bucket) => [bucket.bucket, bucket]));
+  const scopes = scopesOf(hub.views);
   for (const { bucket, entityType, values, isCurrent } of held.values()) {
-    if (!may({ entityType, values })) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
+    const named = { entityType, columns: entityType === QUARANTINE_ENTITY ? [] : (scopes.get(entityType) ?? []), values };
+    if (!may(named)) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
     if (!isCurrent) problems.push(`${who} is behind with ${entityType} ${values.join(", ")}`);
-    if (bucketIdOf({ entityType, values }) !== bucket) problems.push(`${who}: a bucket of another name`);
+    if (bucketIdOf(named) !== bucket) problems.push(`${who}: a bucket of another name`);
   }
   for (const view of entityViews(hub.views)) {
     for (const [id, bucket] of hub.bucketsOf(view.entity)) {
@@ -63,8 +66,15 @@ function differing(world: World, { site, field }: Device, may: (bucket: Bucket) 
       const rows = hub.rows(view.name, id);
       if (rows.length === 0) continue;
       counts.rows += rows.length;
+      const there = replica.withheld(view.name, id);
+      counts.withheld += there.size;
+      for (const [row, { withheld = [] }] of there)
+        if (!withheld.every((name) => hidden.includes(name)))
+          problems.push(
+            `${who} does not show ${withheld.join(", ")} of ${row}, and may not see ${hidden.join(", ") || "nothing"}`,
+          );
       if (!held.has(id)) problems.push(`${who} lacks ${view.entity} ${bucket.values.join(", ")}`);
-      else if (replica.rowsHash(view.name, id) !== hub.rowsHash(view.name, id))
+      else if (replica.rowsHash(view.name, id) !== hub.rowsHash(view.name, id, there))
         problems.push(
           `${who} shows other rows of ${view.name} in ${bucket.values.join(", ")} than the hub: ${difference(hub, field, view, id)}`,
         );
@@ -100,6 +110,24 @@ function beyondScope(world: World, { field, path, wrote, site }: Device, may: (b
       : [...texts]
           .filter((text) => content.some((bytes) => bytes.includes(text)))
           .map((text) => `${text} stands in the files of ${site}.${field.store.name.device}, which may not hold ${id}`),
+  );
+}
+
+/** Whether a phone number stands in what a device has made of events, which may not see it. */
+function beyondRights({ marks }: World, { field, hidden, site }: Device): string[] {
+  if (!hidden.includes("phone")) return [];
+  const { db } = field.store;
+  const made = db
+    .prepare(
+      "SELECT name FROM sqlite_master WHERE type = 'table' AND (name LIKE 'view|_%' ESCAPE '|' OR name LIKE 'state|_%' ESCAPE '|')",
+    )
+    .all()
+    .map(({ name }) => JSON.stringify(db.prepare(`SELECT * FROM "${String(name)}"`).all()))
+    .join();
+  return [...marks].flatMap(([id, texts]) =>
+    [...texts]
+      .filter((text) => text !== id && made.includes(text))
+      .map((text) => `${text} of ${id} stands in what ${site}.${field.store.name.device} shows, which may not see it`),
   );
 }
 

@@ -22,14 +22,17 @@ export interface Counts {
   quarantined: number;
   released: number;
   policies: number;
+  roles: number;
   rescoped: number;
   tablesLost: number;
   purges: number;
   rows: number;
+  /** Rows of which something is withheld from a device. */
+  withheld: number;
 }
 export const NOTHING: Counts = {
   ...{ written: 0, moved: 0, synced: 0, lost: 0, crashed: 0, quarantined: 0, released: 0 },
-  ...{ policies: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0 },
+  ...{ policies: 0, roles: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0, withheld: 0 },
 };
 
 export interface Device {
@@ -41,10 +44,14 @@ export interface Device {
   views: readonly Projection[];
   /** Entities that it wrote about. */
   readonly wrote: Set<string>;
+  /** Fields that it may not see. */
+  hidden: readonly string[];
 }
 
 export interface World {
   readonly choose: Chooser;
+  /** Chooses what devices may not see; `null`: in this run they may see all. */
+  readonly hides: Chooser | null;
   readonly hub: MemoryHub;
   readonly devices: Device[];
   readonly dir: string;

@@ -29,11 +29,13 @@ import {
 import { openMemoryHub } from "./memory-hub.ts";
 import { type Mishap, memoryTransport } from "./memory-push.ts";
 import { askerOf, requestOf } from "./memory-replica.ts";
+import { withholding } from "./opener.ts";
 import { type Chooser, chooser } from "./random.ts";
 import { problemsIn } from "./simulation-checks.ts";
 import { type Counts, type Device, type Found, NOTHING, type World } from "./simulation-world.ts";
 
 const DISTRICTS = ["Kamukunji", "Makindye", "Rubaga", "Rejaf"] as const;
+const ROLES = ["nurse", "clerk"] as const;
 const SITES = ["kampala", "nairobi", "juba"] as const;
 const STEPS = 36;
 const START_MS = Date.UTC(2026, 4, 3);
@@ -91,6 +93,8 @@ export async function simulate(seed: number, dir: string): Promise<Found> {
   const clock = { nowMs: START_MS };
   const hub = await openMemoryHub({ views: FIRST, now: () => clock.nowMs });
   const world: World = {
+    // Chosen by itself, so that a seed is the same history whether fields are withheld or not.
+    hides: seed % 3 === 0 ? chooser(seed + 0x5ea1) : null,
     ...{ choose, hub, dir, counts, devices: [], views: FIRST, marks: new Map(), durable: [], households: 0 },
     server: serve(hub.store, { views: hub.views }),
     get nowMs() {
@@ -122,19 +126,30 @@ function newDevice(world: World, seed: number): Device {
   const n = devices.length;
   const offMs = choose.chance(0.3) ? choose.pick([-3 * YEAR_MS, YEAR_MS, 600_000, -60_000]) : 0;
   const path = join(dir, `${seed}-${n}.db`);
-  const device = { site, path, offMs, views: FIRST, wrote: new Set<string>() };
+  const device = { site, path, offMs, views: FIRST, wrote: new Set<string>(), hidden: hiddenOf(world) };
   return { ...device, field: open(world, { ...device, name: { org: "relief", site, device: `t${n}` } }) };
 }
 
+/** What a device may not see from now on. */
+const hiddenOf = ({ hides }: World): readonly string[] =>
+  hides === null ? [] : ["phone", "household_size", "given_name"].filter(() => hides.chance(0.4));
+
 function open(
   world: World,
-  { path, offMs, views, name }: Pick<Device, "path" | "offMs" | "views"> & { readonly name?: Field["store"]["name"] },
+  {
+    path,
+    offMs,
+    views,
+    hidden,
+    name,
+  }: Pick<Device, "path" | "offMs" | "views" | "hidden"> & { readonly name?: Field["store"]["name"] },
 ): Field {
   const field = openField({
     path,
     ...(name === undefined ? {} : { name }),
     schemas: world.hub.gate,
     views,
+    ...(hidden.length === 0 ? {} : { opener: withholding(hidden) }),
     now: () => world.nowMs + offMs,
     randomEpoch: () => `e${world.choose.int(0, 2 ** 40).toString(36)}`,
   });
@@ -150,7 +165,7 @@ async function play(world: World): Promise<void> {
   else if (what < 75) await sync(world, choose.pick(devices), true);
   else if (what < 83) await hub.seal();
   else if (what < 87) hub.isBehind = !hub.isBehind;
-  else if (what < 90) await changePolicy(world);
+  else if (what < 90) await (choose.chance(0.7) ? changePolicy(world) : changeRoles(world));
   else if (what < 93) await settle(world);
   else if (what < 95) restartHub(world);
   else if (what < 96) await loseTables(world);
@@ -299,6 +314,7 @@ function wayTo(world: World, { field }: Device, befalls: () => Mishap): Transpor
 function reopen(world: World, device: Device): void {
   device.field.close();
   if (device.views !== world.views && world.choose.chance(0.5)) device.views = world.views;
+  if (world.hides?.chance(0.3)) device.hidden = hiddenOf(world);
   device.field = open(world, device);
 }
 
@@ -312,12 +328,22 @@ async function changePolicy(world: World): Promise<void> {
   }
   const where = choose.chance(0.2) ? {} : { district: DISTRICTS.filter(() => choose.chance(0.5)) };
   const isNothing = "district" in where && where.district?.length === 0;
-  const statesOnly = choose.chance(0.15);
+  // The hub packs states of what it sees itself.
+  const statesOnly = choose.chance(0.15) && world.hides === null;
   return hub.setPolicy({
     name: site,
-    for: choose.chance(0.1) ? "everyone" : { sites: [`relief.${site}`] },
+    for: choose.chance(0.1) ? "everyone" : choose.chance(0.3) ? { roles: [choose.pick(ROLES)] } : { sites: [`relief.${site}`] },
     entities: isNothing ? {} : { beneficiary: { where, priority: choose.int(0, 9), statesOnly } },
   });
+}
+
+/** A site has other roles from now on. */
+async function changeRoles({ choose, hub, counts }: World): Promise<void> {
+  counts.roles++;
+  await hub.setRoles(
+    `relief.${choose.pick(SITES)}`,
+    ROLES.filter(() => choose.chance(0.5)),
+  );
 }
 
 /** Somebody at the hub releases a quarantined event with data that fit, or turns it down. */
@@ -350,12 +376,14 @@ async function rescope(world: World): Promise<void> {
   world.counts.rescoped++;
   world.views = world.views === FIRST ? SECOND : FIRST;
   await world.hub.setViews(world.views);
-  world.server = serve(world.hub.store, { views: world.hub.views });
+  // The door may notice it only later.
+  if (world.choose.chance(0.5)) world.server = serve(world.hub.store, { views: world.hub.views });
 }
 
 /** No faults any more: all devices have the hub's declarations, and sync until nothing moves. */
 async function beQuiet(world: World): Promise<void> {
   world.hub.isBehind = false;
+  restartHub(world);
   for (const device of world.devices) {
     device.views = world.views;
     device.field.close();

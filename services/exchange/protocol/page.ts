@@ -2,16 +2,13 @@
 import type {
   BucketHead,
   BucketId,
-  Clips,
-  ClockNote,
   Cursor,
-  EventBody,
   Hash,
   IncarnationId,
   KeyRange,
   LineKind,
+  PagedEvent,
   Position,
-  QuarantineReason,
   SchemaNews,
   ScopeValue,
 } from "../../core/index.ts";
@@ -32,25 +29,6 @@ export interface Holding {
   /** SHA-256 over the list; the replica repeats it with each request. */
   readonly digest: string;
   readonly buckets: readonly HeldBucket[];
-}
-
-/** An event as it travels down, with its hub's note and its position in that hub's log. */
-export interface PagedEvent {
-  readonly head: Omit<EventBody, "data">;
-  /** The hash of the event before it in its origin. */
-  readonly prev: Hash;
-  readonly position: Position;
-  /** When the hub's log recorded it, by the hub's clock. */
-  readonly recordedAtMs: number;
-  /** `null`: accepted. */
-  readonly held: QuarantineReason | null;
-  readonly clock: ClockNote | null;
-  readonly clips?: Clips;
-  /**
-   * The text that the event's hash covers (canonical JSON where it was accepted). `null`: the asker holds the event itself; then `hash` names it.
-   */
-  readonly text: string | null;
-  readonly hash: Hash;
 }
 
 export interface PagedLine {
@@ -171,4 +149,4 @@ export const pageText = (nonce: string, digest: string): string => `tributary pa
 export const summaryText = (holding: string, ends: readonly string[]): string =>
   `tributary heads\n${holding}\n${ends.join("\n")}`;
 
-export { PURGED, type Purge, REPLICA_ENTITY } from "../../core/index.ts";
+export { type PagedEvent, PURGED, type Purge, REPLICA_ENTITY } from "../../core/index.ts";

@@ -2,8 +2,8 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { JsonValue } from "../../core/index.ts";
 import type { Column } from "../../merge/engine.ts";
-import { type Asking, askingOf, type LooseQuery, type ReplicaRow } from "./query.ts";
-import { valueFromSql } from "./view-rows.ts";
+import { type Asking, askingOf, type LooseQuery, type ReplicaRow, readColumns } from "./query.ts";
+import { namesIn, valueFromSql } from "./view-rows.ts";
 import type { ViewTable } from "./view-table.ts";
 
 /** A view with no more rows is read whole: an index would cost more than it saves. */
@@ -76,13 +76,13 @@ export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: r
     for (const { name, type, declared } of table.columns.values())
       values[name] = declared === null ? factOf(type, row[name]) : valueFromSql(declared, row[name]);
     // The table has a column for each fact, and `same` the others.
-    return { ...values, ...table.same } as unknown as LooseRow;
+    return { ...values, ...table.same, _withheld: namesIn(row._withheld) } as unknown as LooseRow;
   };
 
   const rowAt =
     (table: ViewTable) =>
     (id: string): LooseRow | null => {
-      const columns = [...table.columns.values()].map(({ sql }) => sql).join(", ");
+      const columns = readColumns(table);
       const found = statement(`SELECT ${columns} FROM ${table.sql} WHERE ${table.columns.get("id")!.sql} = ?`).get(id);
       return found === undefined ? null : read(table, found);
     };

@@ -19,6 +19,7 @@ import {
   foldHeadOf,
   type Projection,
   rowWith,
+  seenEvent,
 } from "../../merge/engine.ts";
 import type { EventHead } from "../reading.ts";
 import type { PlacedEvent } from "./event-rows.ts";
@@ -39,7 +40,7 @@ export interface Target {
   readonly readers: Pins;
 }
 
-export type Reader = Pick<Gate, "read">;
+export type Reader = Pick<Gate, "openAs">;
 
 const dataOf = (text: string): JsonObject | null => {
   try {
@@ -97,7 +98,8 @@ const NOWHERE = positionFromNumber(0);
 
 function foldEventOf({ readers }: Target, { head, data, clock, clips, position }: Counted, gate: Reader): FoldEvent {
   const kept = foldHeadOf({ ...head, clips, clockWrong: clock !== null, position: position ?? NOWHERE });
-  return { ...kept, position: position === null ? null : kept.position, data: gate.read(head.schema, data, readers).data };
+  const opened = gate.openAs(head, data, readers);
+  return seenEvent({ ...kept, position: position === null ? null : kept.position }, opened);
 }
 
 /** What folding has made of an entity. */

@@ -40,7 +40,7 @@ export interface RowFacts {
   readonly _problem: string | null;
   /** The view is folded by another declaration than the hub's, which may show something else. */
   readonly _olderRules: boolean;
-  /** Columns whose values this device may not see. They are `null` here. */
+  /** Columns whose values this device may not see, and `deleted` if it cannot tell that. They are `null` (and `false`) here. No condition on such a column holds. */
   readonly _withheld: readonly string[];
 }
 
@@ -104,7 +104,7 @@ export function askingOf(
     const where = conditions.flatMap(({ column, terms }) => terms.map((term) => term(column.sql, bind)));
     if (also !== null) where.push(also);
     if (from !== null) where.push(keysetSql(by, from, bind));
-    const columns = [...table.columns.values()].map(({ sql }) => sql).join(", ");
+    const columns = readColumns(table);
     const chosen = where.length === 0 ? "" : ` WHERE ${where.join(" AND ")}`;
     const ordered = by.map((each) => orderSql(each, isOrdered ? "" : "+")).join(", ");
     return { sql: `SELECT ${columns} FROM ${table.sql}${chosen} ORDER BY ${ordered} LIMIT ?`, values };
@@ -119,6 +119,10 @@ export function askingOf(
   const without = part(rest, `${first.column.sql} IS NULL`, isAmongNulls ? after : null);
   return { parts: [...withValue, without], limit, index };
 }
+
+/** What is read of each row. */
+export const readColumns = ({ columns }: ViewTable): string =>
+  [...[...columns.values()].map(({ sql }) => sql), "_withheld"].join(", ");
 
 const MEMBERS: readonly string[] = ["where", "order", "limit", "after"] satisfies (keyof Query)[];
 
@@ -150,10 +154,18 @@ interface Conditioned {
 
 function conditionsOf(table: ViewTable, { where = {} }: LooseQuery): readonly Conditioned[] {
   const given = Object.entries(where).filter(([, condition]) => condition !== undefined);
-  const all = given.map(([name, condition]) => conditionOf(table, columnOf(table, name), condition));
+  const all = given.map(([name, condition]) => seen(conditionOf(table, columnOf(table, name), condition)));
   const isAboutDeleted = given.some(([name]) => name === "deleted");
   const deleted = table.columns.get("deleted");
   return isAboutDeleted || deleted === undefined ? all : [...all, conditionOf(table, deleted, false)];
+}
+
+/** The same condition, where the device may see the value: of what it may not see, nothing holds. */
+function seen(condition: Conditioned): Conditioned {
+  const { column, terms, isSet } = condition;
+  // What is withheld has no value here, so it meets no condition that asks for one.
+  if (isSet || (column.declared === null && column.name !== "deleted")) return condition;
+  return { ...condition, terms: [...terms, () => `("_withheld" IS NULL OR instr("_withheld", '"${column.name}"') = 0)`] };
 }
 
 const IS_NULL: Term = (column) => `${column} IS NULL`;

@@ -28,7 +28,7 @@ export interface Reader {
 
 export interface ReaderDeps {
   readonly store: Store;
-  readonly gate: Pick<Gate, "read">;
+  readonly gate: Pick<Gate, "open" | "openAs">;
   readonly replica: Pick<Replica, "history" | "state" | "changes" | "index">;
   /** All views that the app declares: also those that are not folded here, so that these can be refused by name. */
   readonly declared: readonly View[];

@@ -21,7 +21,7 @@ import { headOf } from "../reading.ts";
 import type { Store } from "../store.ts";
 import { askOf, endOf } from "./asks.ts";
 import { type OpenView, openEntities } from "./entities.ts";
-import { rowHashesOf, rowTexts } from "./hash.ts";
+import { rowHashesOf, rowTexts, withheldIn } from "./hash.ts";
 import { HOLDING, type HoldingDeps, withdraw } from "./holding.ts";
 import { noteWritten, refreshOwn } from "./own.ts";
 import { purgeLeaving, purgeOwn } from "./purge.ts";
@@ -33,7 +33,7 @@ import { openViews } from "./views.ts";
 
 export interface ReplicaOptions {
   readonly store: Store;
-  readonly gate: Pick<Gate, "read" | "pins" | "store" | "subjectFor">;
+  readonly gate: Pick<Gate, "openAs" | "rights" | "pins" | "store" | "subjectFor">;
   /** The hub's views, as far as this device knows them. */
   readonly views: readonly View[];
   /** The device's wall clock, milliseconds. */
@@ -181,7 +181,8 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
         if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
         const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
         if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
-        const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
+        // The hub packs what it sees itself. A device that may not see all of that waits for the events.
+        const isSame = (view: string): boolean => gate.rights === "" && page.shapes[view] === shape.get(view);
         const taken = takePage({ ...holdingDeps(page.seal), now, isSame }, page, answered);
         const hasLeft = purgeLeaving(deps);
         noteHub(page);
@@ -233,15 +234,19 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const n = rows.entityBy(type, id)?.n;
       return n === undefined ? [] : historyOf(n);
     },
-    rowsHash(view, bucket) {
+    rowsHash(view, bucket, there) {
       const open = views.named(view);
       const row = rows.bucketBy(bucket);
       if (open === undefined || open.isOlder || row === undefined || row.phase !== "follow") return null;
-      return rowsHash([...rowTexts(deps, open, bucket).values()], sha256Hex);
+      return rowsHash([...rowTexts(deps, open, bucket, there).values()], sha256Hex);
     },
-    rowHashes(view, bucket) {
+    rowHashes(view, bucket, there) {
       const open = views.named(view);
-      return open === undefined ? new Map() : rowHashesOf(rowTexts(deps, open, bucket));
+      return open === undefined ? new Map() : rowHashesOf(rowTexts(deps, open, bucket, there));
+    },
+    withheld(view, bucket) {
+      const open = views.named(view);
+      return open === undefined ? new Map() : withheldIn(deps, open, bucket);
     },
     index: (view, columns) => views.named(view) !== undefined && store.transaction(() => addIndex(store.db, view, columns)),
     written: (event) => noteWritten(deps, event),

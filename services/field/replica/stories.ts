@@ -5,6 +5,7 @@ import {
   type JsonObject,
   type JsonValue,
   keyAsSeen,
+  type Opened,
   type Position,
   positionToText,
   TributaryError,
@@ -16,6 +17,7 @@ import {
   decisionsOf,
   type EntityState,
   foldHeadOf,
+  isWithheld,
   type Projection,
   type RegisterStory,
   registersWith,
@@ -41,8 +43,10 @@ export interface EntityEvent {
   /** When the hub recorded it, and where in its log; `null`: this device wrote it, and the hub has not brought it back yet. */
   readonly recordedAt: string | null;
   readonly position: string | null;
-  /** As it was written; `null`: it cannot be read. */
+  /** As it was written, without what this device may not see; `null`: it cannot be read. */
   readonly data: JsonObject | null;
+  /** Members of its data that this device may not see. */
+  readonly withheld: readonly string[];
   /** What became of an own event; `null`: another device wrote it. */
   readonly own: OwnState | null;
   /** What the hub says of it, in words: why it is held back, whose clock was wrong, what does not count as seen. */
@@ -66,7 +70,7 @@ export interface OpenConflict extends Decision {
 
 export interface StoriesDeps {
   readonly replica: Pick<Replica, "history" | "state">;
-  readonly gate: Pick<Gate, "read">;
+  readonly gate: Pick<Gate, "open" | "openAs">;
   /** The views that this device folds. */
   readonly views: readonly Projection[];
   /** Whether a view is folded by other rules than the hub's. */
@@ -98,8 +102,10 @@ const notesOf = ({ held, clock, clips, head }: HubNote & Pick<PlacedEvent, "head
 ];
 
 /** An event as people are told of it. */
-export const told = (event: HistoryEvent): EntityEvent => {
+export const told = (event: HistoryEvent, gate: Pick<Gate, "open">): EntityEvent => {
   const { head, text, position, recordedAtMs, own } = event;
+  const written = objectIn(text);
+  const { data, withheld } = written === null ? { data: null, withheld: [] } : gate.open(head, written);
   return {
     ...{
       origin: head.origin,
@@ -111,7 +117,7 @@ export const told = (event: HistoryEvent): EntityEvent => {
     },
     recordedAt: recordedAtMs === null ? null : new Date(recordedAtMs).toISOString(),
     position: position === null ? null : positionToText(position as Position),
-    data: objectIn(text),
+    ...{ data, withheld },
     own,
     notes: event.note === null ? [] : notesOf({ ...event.note, head }),
   };
@@ -139,7 +145,7 @@ export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Sto
   };
 
   return {
-    history: (entity) => found(entity).events.map(told),
+    history: (entity) => found(entity).events.map((event) => told(event, gate)),
 
     explain(given, { view, field } = {}) {
       const having = viewsOf(given, view);
@@ -180,7 +186,7 @@ export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Sto
 }
 
 /** The events that count for views, as a story tells them: placed ones in the hub's order, then own ones on top. */
-function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], gate: Pick<Gate, "read">): StoryEvent[] {
+function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], gate: Pick<Gate, "openAs">): StoryEvent[] {
   const recorded = new Map<bigint, number>();
   const placed: PlacedEvent[] = [];
   const own: Counted[] = [];
@@ -199,18 +205,24 @@ function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], gate: P
 function storyEvent(
   { head, data, clock, clips, position }: Counted,
   recorded: ReadonlyMap<bigint, number>,
-  gate: Pick<Gate, "read">,
+  gate: Pick<Gate, "openAs">,
 ): StoryEvent {
   const at = position === null ? undefined : recorded.get(position);
-  let read: JsonObject | undefined;
+  let opened: Opened | undefined;
+  const open = (): Opened => {
+    opened ??= gate.openAs(head, data);
+    return opened;
+  };
   return {
     ...foldHeadOf({ ...head, clips, clockWrong: clock !== null, position }),
     recordedAt: at === undefined ? null : new Date(at).toISOString(),
     notes: clipWords(head.basis, clips),
     // Data that the view cannot read are told as an event that could not be folded.
     get data() {
-      read ??= gate.read(head.schema, data).data;
-      return read;
+      return open().data;
+    },
+    get withheld() {
+      return open().withheld;
     },
   };
 }
@@ -234,6 +246,7 @@ function stateStory(view: Projection, id: string, state: EntityState, field: str
         columns: rule.columns,
         rule: rule.kind === "decided" ? rule.resolver.name : rule.crdt.name,
         value,
+        ...(isWithheld(rule, state) ? { withheld: true as const } : {}),
         steps: [],
         decision: decisions.get(rule.name) ?? null,
         leftOut: [],

@@ -1,7 +1,7 @@
 /** What the parts of a device that pull, query and explain ask of its replica. Plain data. */
 import type { BucketId, EntityRef, Hash, OriginId, ScopeValue, Seq, Vector } from "../../core/index.ts";
 import type { BucketAsk, Page, Purge } from "../../exchange/protocol/index.ts";
-import type { EntityState } from "../../merge/engine.ts";
+import type { EntityState, Withheld } from "../../merge/engine.ts";
 import type { EventHead } from "../reading.ts";
 import type { HubNote, OwnState } from "./event-rows.ts";
 import type { Written } from "./own.ts";
@@ -97,11 +97,13 @@ export interface Replica {
   history(entity: EntityRef): readonly HistoryEvent[];
   /**
    * A hash over what a view shows of a bucket's entities, without own events that the feed has not brought yet: equal to the hub's for the same events. `null`: it cannot be compared, since the
-   * view is folded by other rules, or the bucket is not current.
+   * view is folded by other rules, or the bucket is not current. What is withheld here, or at the hub (`there`, by id), is left out.
    */
-  rowsHash(view: string, bucket: BucketId): string | null;
+  rowsHash(view: string, bucket: BucketId, there?: ReadonlyMap<string, Withheld>): string | null;
   /** The hash of each row by itself, by id. */
-  rowHashes(view: string, bucket: BucketId): ReadonlyMap<string, string>;
+  rowHashes(view: string, bucket: BucketId, there?: ReadonlyMap<string, Withheld>): ReadonlyMap<string, string>;
+  /** What is withheld from this device of the rows of a bucket, by id. Rows of which it may see all are not in it. */
+  withheld(view: string, bucket: BucketId): ReadonlyMap<string, Withheld>;
   /** Makes an index over columns in quotes (or expressions over them, each with its direction) of a view's rows; `true`: it is new. */
   index(view: string, columns: readonly string[]): boolean;
   /** What the outbox calls in the transaction that writes an own event. */

@@ -1,7 +1,8 @@
 /**
  * The tables of one view in SQLite, made from its declaration, and their SQL. Each view has a table of rows, one of states, and one for each of its further tables:
  *
- *   view_<name>           _n (the entity's number), id, the declared columns, deleted, conflicts, waiting_for, last_position, last_changed, _own, _problem
+ *   view_<name>           _n (the entity's number), id, the declared columns, deleted, conflicts, waiting_for, last_position, last_changed, _own, _problem,
+ *                         _withheld (the columns that this device may not see, as a JSON list; NULL: none)
  *   state_<name>          n, placed (what the hub's feed has brought, packed), shown (the same with own events on top; NULL: there are none)
  *   view_<name>_<table>   _n, _at, the table's columns
  *
@@ -112,7 +113,7 @@ export function makeTables(db: DatabaseSync, view: Projection): void {
   const { name } = view;
   db.exec(
     `CREATE TABLE ${rowTable(name)} (_n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, ${definitions(shownColumns(view))}
-       deleted INTEGER NOT NULL, conflicts INTEGER NOT NULL, waiting_for TEXT, last_position INTEGER, last_changed TEXT, _own TEXT, _problem TEXT) STRICT`,
+       deleted INTEGER NOT NULL, conflicts INTEGER NOT NULL, waiting_for TEXT, last_position INTEGER, last_changed TEXT, _own TEXT, _problem TEXT, _withheld TEXT) STRICT`,
   );
   db.exec(`CREATE TABLE ${stateTable(name)} (n INTEGER PRIMARY KEY, placed TEXT, shown TEXT) STRICT`);
   for (const [table, { columns }] of Object.entries(view.tables))
@@ -121,6 +122,12 @@ export function makeTables(db: DatabaseSync, view: Projection): void {
          PRIMARY KEY (_n, _at)) STRICT, WITHOUT ROWID`,
     );
   for (const [column, { index }] of shownColumns(view)) if (index) addIndex(db, name, [q(column)]);
+}
+
+/** Adds the column `_withheld` to a table that was made before there was one. Its rows may be seen whole. */
+export function addWithheld(db: DatabaseSync, view: string): void {
+  if (db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = '_withheld'").get(`view_${view}`) === undefined)
+    db.exec(`ALTER TABLE ${rowTable(view)} ADD COLUMN _withheld TEXT`);
 }
 
 /** Drops the tables of a view, whatever its declaration said when they were made. */
@@ -158,6 +165,9 @@ const vectorIn = (value: SQLOutputValue | undefined): Vector => {
   const found: unknown = typeof value === "string" ? JSON.parse(value) : {};
   return (isJsonObject(found) ? found : {}) as Vector;
 };
+/** The names in a list of columns; none, where nothing is withheld. */
+export const namesIn = (value: SQLOutputValue | undefined): readonly string[] =>
+  typeof value === "string" ? (JSON.parse(value) as string[]) : [];
 const OWN: readonly Own[] = ["pending", "confirmed", "quarantined"];
 
 // Long because its statements share the names of the columns.
@@ -173,6 +183,7 @@ export function openViewRows(view: Projection, prepared: Prepared) {
     "last_changed",
     "_own",
     "_problem",
+    "_withheld",
   ];
   const [rows, states] = [rowTable(view.name), stateTable(view.name)];
   const setting = (of: readonly string[], from: (name: string) => string): string =>
@@ -210,6 +221,7 @@ export function openViewRows(view: Projection, prepared: Prepared) {
       deleted: r.deleted === 1,
       conflicts: Number(r.conflicts),
       tables: children.read(Number(r._n)),
+      ...(r._withheld == null ? {} : { withheld: namesIn(r._withheld) }),
     },
     waitingFor: vectorIn(r.waiting_for),
     own: OWN.find((own) => own === r._own) ?? null,
@@ -238,8 +250,9 @@ export function openViewRows(view: Projection, prepared: Prepared) {
       const { row, placed, shown, waitingFor, lastPosition, lastChangedMs, own, problem } = now;
       const values = columns.map(([name, column]) => valueToSql(column, row.values[name]));
       const waits = Object.keys(waitingFor).length === 0 ? null : JSON.stringify(waitingFor);
+      const withheld = row.withheld === undefined ? null : JSON.stringify(row.withheld);
       const changedAt = lastChangedMs === null ? null : new Date(lastChangedMs).toISOString();
-      values.push(row.deleted ? 1 : 0, row.conflicts, waits, lastPosition, changedAt, own, problem);
+      values.push(row.deleted ? 1 : 0, row.conflicts, waits, lastPosition, changedAt, own, problem, withheld);
       writeRow(n, id, values, before?.cells);
       prepared(writeStates).run(n, placed, shown);
       children.write(n, row.tables);

@@ -50,7 +50,6 @@ export function viewTable(view: Projection, isOlder: boolean): ViewTable {
     name: view.name,
     sql: rowTable(view.name),
     columns: new Map(columns.map((column) => [column.name, column])),
-    // No policy withholds a column yet. What shows rows is to be ready for it.
-    same: { _olderRules: isOlder, _withheld: [] },
+    same: { _olderRules: isOlder },
   };
 }

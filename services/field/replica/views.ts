@@ -6,7 +6,7 @@ import type { Store } from "../store.ts";
 import type { OpenView } from "./entities.ts";
 import { preparer } from "./prepared.ts";
 import type { ReplicaRows, ViewRow } from "./rows.ts";
-import { dropTables, makeTables, openViewRows } from "./view-rows.ts";
+import { addWithheld, dropTables, makeTables, openViewRows } from "./view-rows.ts";
 
 export interface Views {
   all(): readonly OpenView[];
@@ -38,6 +38,10 @@ function readersOf(
   return Object.fromEntries(Object.entries(pins).filter(([subject]) => feeds(subject)));
 }
 
+/** What else a view's rows follow from: in which versions its events are read, and what of them may be seen. */
+const readersText = ({ rights }: Pick<Gate, "rights">, readers: Pins): string =>
+  `${canonicalize(readers)}${rights === "" ? "" : ` ${rights}`}`;
+
 // Long because its six ways of looking at the open views share them, and opening replaces them.
 export function openViews(
   {
@@ -48,7 +52,7 @@ export function openViews(
   }: {
     readonly store: Store;
     readonly rows: ReplicaRows;
-    readonly gate: Pick<Gate, "pins" | "store">;
+    readonly gate: Pick<Gate, "pins" | "store" | "rights">;
     readonly told: ToldReaders;
   },
   views: readonly View[],
@@ -78,14 +82,14 @@ export function openViews(
         const now: ViewRow = {
           name: view.name,
           shape: shapeDigest(view),
-          readers: canonicalize(readers),
+          readers: readersText(gate, readers),
           isOlder: known?.isOlder ?? false,
         };
         const isSame = known !== undefined && known.shape === now.shape && known.readers === now.readers;
         if (!isSame) {
           makeTables(store.db, view);
           rows.setView(now);
-        }
+        } else addWithheld(store.db, view.name);
         const there = isSame ? open.find((each) => each.view === view) : undefined;
         const opened = there ?? {
           view,
@@ -110,7 +114,7 @@ export function openViews(
           const isOlder = theirs !== each.shape;
           if (isOlder === each.isOlder) return each;
           isNews = true;
-          rows.setView({ name: each.view.name, shape: each.shape, readers: canonicalize(each.readers), isOlder });
+          rows.setView({ name: each.view.name, shape: each.shape, readers: readersText(gate, each.readers), isOlder });
           return { ...each, isOlder };
         }),
       );

@@ -1,10 +1,10 @@
-import type { EventBody, JsonObject } from "../../core/index.ts";
+import { type EventBody, type JsonObject, OPENS_ALL, type Opener } from "../../core/index.ts";
 import { type Casters, NO_CASTERS } from "../casters.ts";
 import type { SchemaStore } from "../schema.ts";
 import type { Problem } from "../words.ts";
 import { type DeviceGate, deviceGate } from "./device.ts";
 import { type HubGate, hubGate } from "./hub.ts";
-import { type ProjectorGate, projectorGate } from "./projector.ts";
+import { opening, type ProjectorGate, reading } from "./projector.ts";
 import { shelfOf } from "./shelf.ts";
 import { type ToolsGate, toolsGate } from "./tools.ts";
 
@@ -21,18 +21,27 @@ export interface Gate extends DeviceGate, HubGate, ProjectorGate, ToolsGate {
   readonly casters: Casters;
 }
 
+export interface GateOptions {
+  readonly casters?: Casters;
+  readonly refresh?: (subject: string) => Promise<void>;
+  /** Opens the values of events; default: all of them. */
+  readonly opener?: Opener;
+}
+
 /** Makes a gate over a schema store, which may grow. Schemas are compiled when first used. */
-export function createGate(
-  store: SchemaStore,
-  { casters = NO_CASTERS, refresh }: { readonly casters?: Casters; readonly refresh?: (subject: string) => Promise<void> } = {},
-): Gate {
+export function createGate(store: SchemaStore, { casters = NO_CASTERS, refresh, opener = OPENS_ALL }: GateOptions = {}): Gate {
   const shelf = shelfOf(store);
+  const read = reading(shelf, casters);
   return {
     store,
     casters,
     ...deviceGate(shelf),
     ...hubGate(shelf, refresh),
-    ...projectorGate(shelf, casters),
+    ...read,
+    ...opening(read, opener),
     ...toolsGate(shelf),
   };
 }
+
+/** The same gate for a reader who may open other values. */
+export const withOpener = (gate: Gate, opener: Opener): Gate => ({ ...gate, ...opening(gate, opener) });

@@ -1,48 +1,129 @@
-import type { JsonObject, SchemaRef } from "../../core/index.ts";
-import { type Casters, walkCasters } from "../casters.ts";
+import {
+  ALL_WITHHELD,
+  followWithheld,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  NONE_WITHHELD,
+  OPENS_ALL,
+  type Opened,
+  type Opener,
+  releaseOf,
+  type SchemaRef,
+  type SealedHead,
+} from "../../core/index.ts";
+import { type Caster, type Casters, walkCasters } from "../casters.ts";
 import type { Compiled } from "../compiled.ts";
 import type { Shelf } from "./shelf.ts";
 
 /** The versions that somebody reads with, by subject; a subject that is not named is read as its first. */
 export type Pins = Readonly<Record<string, number>>;
 
-/** What the projector asks, and whoever else reads what was accepted. */
-export interface ProjectorGate {
+/** How data of any version is read. */
+export interface Reading {
   /**
    * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where one version
-   * cannot be read as the other, which can happen only after a change registered without compatibility.
+   * cannot be read as the other, which can happen only after a change registered without compatibility. For data that were not sealed yet: all else asks `openAs`.
    */
   read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
+  /** The same for data of which some members are withheld. */
+  readOpened(schema: SchemaRef, opened: Opened, pins?: Pins): Opened;
   /** The newest version of every subject, to read with from now on. */
   pins(): Pins;
 }
 
-export function projectorGate({ store, newest, compiledOf }: Shelf, casters: Casters): ProjectorGate {
+/** The one place where the values of accepted events are opened. */
+export interface Opening {
+  /** What this gate may open, as text; empty: everything. */
+  readonly rights: string;
+  /** An event's data as they were written, as far as they may be seen. */
+  open(head: SealedHead, data: JsonObject): Opened;
+  /** An event's data as `pins` (default: the newest) has them, as far as they may be seen. Throws as `read` does. */
+  openAs(head: SealedHead, data: JsonObject, pins?: Pins): Opened;
+}
+
+/** What the projector asks, and whoever else reads what was accepted. */
+export interface ProjectorGate extends Reading, Opening {}
+
+export function reading({ store, newest, compiledOf }: Shelf, casters: Casters): Reading {
+  /** Who wrote, who reads, and by which way; `null`: the data are taken as they are. */
+  const wayOf = (schema: SchemaRef, pins: Pins | undefined) => {
+    const { subject, version } = schema;
+    const target = pins === undefined ? newest(subject)?.version : (pins[subject] ?? 1);
+    const writer = compiledOf(schema);
+    if (target === undefined || typeof writer === "string") return null;
+    const reader = compiledOf({ subject, version: target });
+    if (typeof reader === "string") return null;
+    const walk = target === version ? null : walkCasters(casters, { subject, from: version, to: target });
+    if (walk === null && reader.schema.kind !== writer.schema.kind) return null;
+    const compiledAt = (at: number): Compiled => {
+      const compiled = compiledOf({ subject, version: at });
+      if (typeof compiled === "string") throw new TypeError(compiled);
+      return compiled;
+    };
+    // Every version on the way must be usable, whether or not a caster leads past it.
+    for (const at of walk?.through ?? []) compiledAt(at);
+    return { writer, reader, target, walk, compiledAt };
+  };
   return {
     read(schema, data, pins) {
-      const { subject, version } = schema;
-      const target = pins === undefined ? newest(subject)?.version : (pins[subject] ?? 1);
-      const writer = compiledOf(schema);
-      if (target === undefined || typeof writer === "string") return { data, version };
-      const reader = compiledOf({ subject, version: target });
-      if (typeof reader === "string") return { data, version };
-      const walk = target === version ? null : walkCasters(casters, { subject, from: version, to: target });
-      if (walk === null) {
-        return reader.schema.kind !== writer.schema.kind
-          ? { data, version }
-          : { data: reader.readFrom(writer, data), version: target };
-      }
-      const compiledAt = (at: number): Compiled => {
-        const compiled = compiledOf({ subject, version: at });
-        if (typeof compiled === "string") throw new TypeError(compiled);
-        return compiled;
-      };
-      // Every version on the way must be usable, whether or not a caster leads past it.
-      for (const at of walk.through) compiledAt(at);
+      const way = wayOf(schema, pins);
+      if (way === null) return { data, version: schema.version };
+      const { writer, reader, target, walk, compiledAt } = way;
+      if (walk === null) return { data: reader.readFrom(writer, data), version: target };
       const value = walk.run(data, (given, from, to) => compiledAt(to).readFrom(compiledAt(from), given));
       return { data: reader.readFrom(reader, value), version: target };
     },
 
+    readOpened(schema, opened, pins) {
+      const way = wayOf(schema, pins);
+      if (way === null) return opened;
+      const { writer, reader, walk, compiledAt } = way;
+      if (walk === null) return reader.readOpened(writer, opened);
+      let value = opened;
+      for (const { from, to, cast } of walk.steps)
+        value = cast === null ? compiledAt(to).readOpened(compiledAt(from), value) : castOpened(cast, value);
+      return reader.readOpened(reader, value);
+    },
+
     pins: () => Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).length])),
+  };
+}
+
+/** What a caster makes of data of which it may not see all. */
+function castOpened(cast: Caster, opened: Opened): Opened {
+  const followed = followWithheld(cast, { ...opened, data: structuredClone(opened.data) });
+  if (followed.kind === "unknown") return { data: {}, withheld: [ALL_WITHHELD] };
+  const { result } = followed;
+  if (!isJsonObject(result as JsonValue)) throw new TypeError("the caster did not return an object");
+  return { data: result as JsonObject, withheld: followed.kind === "same" ? NONE_WITHHELD : followed.withheld };
+}
+
+/** An event's data as they were written, as far as an opener may see them. */
+export function openWith(opener: Opener, head: SealedHead, data: JsonObject): Opened {
+  const release = releaseOf(head.type, data);
+  if (release === null) return opener.open(head, data);
+  // A release carries the data of another event, which are sealed as that one's are.
+  const inner = opener.open(release, release.data);
+  return { data: { ...data, data: inner.data }, withheld: inner.withheld.map((name) => `data.${name}`) };
+}
+
+/** Opens values with an opener, and reads them. */
+export function opening({ read, readOpened }: Pick<Reading, "read" | "readOpened">, opener: Opener): Opening {
+  if (opener === OPENS_ALL)
+    return {
+      rights: "",
+      open: opener.open,
+      openAs: ({ schema }, data, pins) => ({ data: read(schema, data, pins).data, withheld: NONE_WITHHELD }),
+    };
+  return {
+    rights: opener.rights,
+    open: (head, data) => openWith(opener, head, data),
+    openAs(head, data, pins) {
+      const opened = opener.open(head, data);
+      return opened.withheld.length === 0
+        ? { data: read(head.schema, opened.data, pins).data, withheld: NONE_WITHHELD }
+        : readOpened(head.schema, opened, pins);
+    },
   };
 }

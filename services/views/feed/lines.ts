@@ -55,7 +55,7 @@ export const entityName = (entityType: string, entityId: string): string => `${e
 export function bucketIds(): (bucket: Bucket) => BucketId {
   const known = new Map<string, BucketId>();
   return (bucket) => {
-    const name = `${bucket.entityType}\n${JSON.stringify(bucket.values)}`;
+    const name = `${bucket.entityType}\n${JSON.stringify([bucket.columns, bucket.values])}`;
     let id = known.get(name);
     if (id === undefined) {
       id = bucketIdOf(bucket);

@@ -32,6 +32,8 @@ export interface AuditRow {
   /** The parts of the basis that the hub does not count, in words. */
   readonly notes: readonly string[];
   readonly data: JsonObject | null;
+  /** Members of the data that whoever asks may not see; they are left out. Not there where there are none. */
+  readonly withheld?: readonly string[];
   readonly hash: string;
   readonly prev: string;
   readonly quarantine: string | null;
@@ -51,7 +53,7 @@ export interface AuditRow {
 
 const held = (column: string, read?: string): string => heldIn("audit", column, read);
 
-type Read = Omit<AuditRow, "notes"> & { readonly clipped: unknown };
+type Read = Omit<AuditRow, "notes" | "withheld"> & { readonly clipped: unknown };
 
 /** How each member is read: the compiler asks for a new one. */
 const READ: Readonly<Record<keyof Read, string>> = {

@@ -4,9 +4,10 @@ import {
   type EntityRef,
   type Hlc,
   type JsonObject,
+  type Opened,
   type OriginId,
   type Position,
-  type SchemaRef,
+  type SealedHead,
   type Seq,
   type Vector,
 } from "../../core/index.ts";
@@ -25,8 +26,8 @@ export interface CountedEvent extends FoldEvent {
   readonly notes: readonly string[];
 }
 
-/** Brings data into the version of the schema that a view reads with: a gate's `read`, with the view's pins. */
-export type ReadData = (schema: SchemaRef, data: JsonObject) => JsonObject;
+/** Opens data, in the version of the schema that a view reads with: a gate's `openAs`, with the view's pins. */
+export type ReadData = (head: SealedHead, data: JsonObject) => Opened;
 
 const held = (column: string, read?: string): string => heldIn("a", column, read);
 
@@ -66,13 +67,19 @@ function asEvent(row: CountedRow, entityType: string, read: ReadData): CountedEv
   const { entityId, seq, position, basis, clipped, data: stored, subject, version, recordedAt, device, ...plain } = row;
   const clips = clipsFromStored(clipped);
   const kept = { ...plain, entity: { type: entityType, id: entityId }, seq: Number(seq) as Seq, basis, clips };
-  let data: JsonObject | undefined;
+  let opened: Opened | undefined;
+  const open = (): Opened => {
+    opened ??= read({ ...kept, schema: { subject, version: Number(version) } }, stored);
+    return opened;
+  };
   return {
     ...foldHeadOf({ ...kept, position: positionOf(position) }),
     ...{ recordedAt, device },
     get data() {
-      data ??= read({ subject, version: Number(version) }, stored);
-      return data;
+      return open().data;
+    },
+    get withheld() {
+      return open().withheld;
     },
     notes: clipWords(basis, clips),
   };

@@ -1,7 +1,5 @@
 /** Events as they travel to replicas: each with the text that its hash covers, and with what the hub says of it. */
 import {
-  type Clips,
-  type ClockNote,
   canonicalize,
   clipsFromStored,
   type EventBody,
@@ -10,9 +8,8 @@ import {
   type LogEntry,
   type OriginId,
   orgOf,
-  type Position,
+  type PagedEvent,
   parseCanonical,
-  type QuarantineReason,
   type Seq,
   TributaryError,
   type Vector,
@@ -22,22 +19,6 @@ import type { Db } from "../connect.ts";
 import type { EventName } from "../events-of.ts";
 import { positionOf } from "../shards.ts";
 import { anyMillis } from "./sql.ts";
-
-/** An event with its hub's note and its position in the hub's log. */
-export interface NotedEvent {
-  readonly head: Omit<EventBody, "data">;
-  readonly prev: Hash;
-  readonly position: Position;
-  /** When the hub's log recorded it, by the hub's clock. */
-  readonly recordedAtMs: number;
-  /** `null`: accepted. */
-  readonly held: QuarantineReason | null;
-  readonly clock: ClockNote | null;
-  readonly clips?: Clips;
-  /** The text of the data that the event's hash covers: canonical JSON where the event was accepted. */
-  readonly text: string;
-  readonly hash: Hash;
-}
 
 /** One event of the log; `null`: the log has none of this name. */
 export type EntryAt = (origin: OriginId, seq: Seq) => Promise<LogEntry | null>;
@@ -68,7 +49,7 @@ interface AuditRow {
  * The events of these names, in the order of the names. The audit says them where it holds what their hashes cover: each hash is computed again from what is returned. Where it does not (placeholders, quarantined
  * texts, rows that somebody changed), the log says them. Throws `data-corrupt` where neither has one.
  */
-export async function notedEvents(db: Db, names: readonly EventName[], entryAt: EntryAt): Promise<readonly NotedEvent[]> {
+export async function notedEvents(db: Db, names: readonly EventName[], entryAt: EntryAt): Promise<readonly PagedEvent[]> {
   if (names.length === 0) return [];
   const { rows } = await db.query<AuditRow & Record<string, unknown>>({
     name: "noted-events",
@@ -78,7 +59,7 @@ export async function notedEvents(db: Db, names: readonly EventName[], entryAt: 
       FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS x (origin, seq, n) JOIN tributary.audit a USING (origin, seq)`,
     values: [names.map(({ origin }) => origin), names.map(({ seq }) => seq)],
   });
-  const found = new Map<number, NotedEvent>();
+  const found = new Map<number, PagedEvent>();
   for (const row of rows) {
     const name = names[row.n - 1];
     const event = name === undefined ? null : eventIn(row, name);
@@ -88,7 +69,7 @@ export async function notedEvents(db: Db, names: readonly EventName[], entryAt: 
 }
 
 /** An audit row as the event that it holds; `null`: it does not hold what the event's hash covers. */
-function eventIn(row: AuditRow, { origin, seq }: EventName): NotedEvent | null {
+function eventIn(row: AuditRow, { origin, seq }: EventName): PagedEvent | null {
   if (row.position === null || row.data === null) return null;
   const text = canonicalIn(row.data);
   const head: Omit<EventBody, "data"> = {
@@ -130,7 +111,7 @@ function canonicalIn(data: string): string | null {
   }
 }
 
-async function fromLog({ origin, seq }: EventName, entryAt: EntryAt): Promise<NotedEvent> {
+async function fromLog({ origin, seq }: EventName, entryAt: EntryAt): Promise<PagedEvent> {
   const entry = await entryAt(origin, seq);
   if (entry === null)
     throw new TributaryError(

@@ -6,19 +6,23 @@ import type { EventName } from "../events-of.ts";
 import { asPosition, positionOf } from "../shards.ts";
 import { asHead, HEAD_COLUMNS, type HeadRow } from "../write/seal.ts";
 
-/** The newest seal: its number (0: nothing is sealed yet), and the position up to which the feed is complete. */
+/** The newest seal: its number (0: nothing is sealed yet), the position up to which the feed is complete, and the scope columns for which each entity type's lines are made. */
 export interface NewestSeal {
   readonly number: number;
   readonly through: Position | null;
+  readonly scopes: Readonly<Record<string, readonly string[]>>;
 }
 
-/** The newest seal. A feed that was emptied, and is being made again, has none, though its numbers go on: whoever took it for an empty one would delete all that it holds. */
+/** The newest seal. A feed that was emptied or is being made for other columns has none until that is done, though its numbers go on: whoever took it for an empty one would delete all that it holds. */
 export async function newestSeal(db: Db): Promise<NewestSeal> {
-  const { rows } = await db.query<{ number: number; through: string }>({
+  const { rows } = await db.query<{ number: number | null; through: string | null; scopes: NewestSeal["scopes"] | null }>({
     name: "newest-seal",
-    text: "SELECT g.seal::float8 AS number, g.through FROM tributary.segment g ORDER BY g.seal DESC LIMIT 1",
+    text: `SELECT s.scopes, g.number, g.through FROM (SELECT json_object_agg(entity_type, columns) AS scopes FROM tributary.feed_scope) s
+      LEFT JOIN LATERAL (SELECT seal::float8 AS number, through FROM tributary.segment
+        WHERE NOT EXISTS (SELECT FROM tributary.feed_shut) ORDER BY seal DESC LIMIT 1) g ON true`,
   });
-  return { number: rows[0]?.number ?? 0, through: asPosition(rows[0]?.through) };
+  const [row] = rows;
+  return { number: row?.number ?? 0, through: asPosition(row?.through), scopes: row?.scopes ?? {} };
 }
 
 /** A bucket's end, with what the bucket is. */
@@ -31,11 +35,16 @@ export async function headsAfter(db: Db, seal: number): Promise<readonly KnownHe
     seal === 0
       ? `tributary.bucket x CROSS JOIN LATERAL (SELECT ${HEAD_COLUMNS} FROM tributary.segment g WHERE g.bucket = x.id ORDER BY g.seal DESC LIMIT 1) s`
       : `(SELECT DISTINCT ON (g.bucket) ${HEAD_COLUMNS} FROM tributary.segment g WHERE g.seal > $1 ORDER BY g.bucket, g.seal DESC) s`;
-  const { rows } = await db.query<HeadRow & { entity_type: string; scope: readonly ScopeValue[] }>(
-    `SELECT s.*, b.entity_type, b.scope FROM ${segments} JOIN tributary.bucket b ON b.id = s.bucket`,
+  const { rows } = await db.query<
+    HeadRow & { entity_type: string; columns: readonly string[] | null; scope: readonly ScopeValue[] }
+  >(
+    `SELECT s.*, b.entity_type, b.columns, b.scope FROM ${segments} JOIN tributary.bucket b ON b.id = s.bucket`,
     seal === 0 ? [] : [seal],
   );
-  return rows.map((row) => ({ ...asHead(row), of: { entityType: row.entity_type, values: row.scope } }));
+  return rows.map((row) => ({
+    ...asHead(row),
+    of: { entityType: row.entity_type, columns: row.columns ?? [], values: row.scope },
+  }));
 }
 
 /** Whether a bucket had this head at the end of the segment of this seal. Where the feed begins, a bucket has it whose feed was never made anew. */

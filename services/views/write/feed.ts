@@ -34,8 +34,8 @@ export async function tryLockFeed(db: Db): Promise<boolean> {
 export async function writeFeed(db: Db, placements: readonly Placement[], caseNotes: readonly LogEntry[]): Promise<void> {
   await noteCaseNotes(db, caseNotes);
   if (placements.length === 0) return;
-  const plain = placements.map(withPlainId);
-  await writeLines(db, feedChanges(await bucketsNow(db, plain), plain));
+  const { known, whose } = await bucketsNow(db, placements.map(withPlainId));
+  await writeLines(db, feedChanges(known, whose));
 }
 
 /**
@@ -44,11 +44,10 @@ export async function writeFeed(db: Db, placements: readonly Placement[], caseNo
  */
 export async function correctFeed(db: Db, placements: readonly Placement[]): Promise<number> {
   if (placements.length === 0) return 0;
-  const plain = placements.map(withPlainId);
-  const known = await bucketsNow(db, plain);
-  if (feedChanges(known, plain).rows.length === 0) return 0;
+  const { known, whose } = await bucketsNow(db, placements.map(withPlainId));
+  if (feedChanges(known, whose).rows.length === 0) return 0;
   await lockFeed(db);
-  const changes = feedChanges(known, plain, await takenAt(db, new Set(plain.map(({ position }) => position))));
+  const changes = feedChanges(known, whose, await takenAt(db, new Set(whose.map(({ position }) => position))));
   await writeLines(db, changes);
   return changes.rows.length;
 }
@@ -98,16 +97,31 @@ const IS_OF_ENTITY = `(c.kind = 'register' OR c.about ->> 'problem' IS NOT NULL 
 const withPlainId = (placement: Placement): Placement =>
   placement.entityId.includes("\0") ? { ...placement, entityId: withoutNul(placement.entityId) } : placement;
 
-/** The buckets that these entities are in, by `entityName`. */
-async function bucketsNow(db: Db, placements: readonly Placement[]): Promise<Map<string, BucketId>> {
+/** Which bucket entities are in, by `entityName`; and the placements of those whose lines may be written. */
+interface Standing {
+  readonly known: ReadonlyMap<string, BucketId>;
+  readonly whose: readonly Placement[];
+}
+
+/** The buckets that these entities are in. Where the feed of a new type is being made and has not come to an entity yet, nothing is written of it: it gets all its events when its turn comes. */
+async function bucketsNow(db: Db, placements: readonly Placement[]): Promise<Standing> {
   const entities = [...new Map(placements.map((one) => [entityName(one.entityType, one.entityId), one])).values()];
-  const { rows } = await db.query<{ type: string; id: string; bucket: BucketId }>({
+  const { rows } = await db.query<{ type: string; id: string; bucket: BucketId | null }>({
     name: "buckets-now",
-    text: `SELECT m.entity_type AS type, m.entity_id AS id, m.bucket FROM unnest($1::text[], $2::text[]) AS x (entity_type, entity_id)
-      JOIN tributary.member m ON m.entity_type = x.entity_type AND m.entity_id = x.entity_id AND m.until IS NULL`,
+    text: `SELECT x.entity_type AS type, x.entity_id AS id, m.bucket FROM unnest($1::text[], $2::text[]) AS x (entity_type, entity_id)
+      LEFT JOIN tributary.member m ON m.entity_type = x.entity_type AND m.entity_id = x.entity_id AND m.until IS NULL
+      LEFT JOIN tributary.feed_scope s ON s.entity_type = x.entity_type AND s.due = 'new' AND x.entity_id > s.done_to
+      WHERE m.bucket IS NOT NULL OR s.due IS NOT NULL`,
     values: [entities.map(({ entityType }) => entityType), entities.map(({ entityId }) => entityId)],
   });
-  return new Map(rows.map(({ type, id, bucket }) => [entityName(type, id), bucket]));
+  const known = new Map<string, BucketId>();
+  const waiting = new Set<string>();
+  for (const { type, id, bucket } of rows) {
+    if (bucket === null) waiting.add(entityName(type, id));
+    else known.set(entityName(type, id), bucket);
+  }
+  const mayWrite = ({ entityType, entityId }: Placement): boolean => !waiting.has(entityName(entityType, entityId));
+  return { known, whose: waiting.size === 0 ? placements : placements.filter(mayWrite) };
 }
 
 /** The number of the next line that is written later of each of these positions. */
@@ -190,7 +204,7 @@ async function writeMoves(db: Db, moves: readonly Move[], buckets: ReadonlyMap<B
     name: "stays-begun",
     text: `WITH new AS (${INSERT_BUCKETS})
       INSERT INTO tributary.member (entity_type, entity_id, bucket, since, until)
-      SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])`,
+      SELECT * FROM unnest($5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])`,
     values: [
       ...bucketCells(buckets),
       begun.map(({ entityType }) => entityType),
@@ -203,15 +217,16 @@ async function writeMoves(db: Db, moves: readonly Move[], buckets: ReadonlyMap<B
 }
 
 const INSERT_BUCKETS =
-  "INSERT INTO tributary.bucket (id, entity_type, scope) SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[]) ON CONFLICT DO NOTHING";
+  "INSERT INTO tributary.bucket (id, entity_type, scope, columns) SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::json[]) ON CONFLICT DO NOTHING";
 
-function bucketCells(buckets: ReadonlyMap<BucketId, Bucket>): [string[], string[], string[]] {
+function bucketCells(buckets: ReadonlyMap<BucketId, Bucket>): [string[], string[], string[], (string | null)[]] {
   // In one order everywhere, since processes that fold other shards write the same buckets.
   const sorted = [...buckets].sort(([a], [b]) => (a < b ? -1 : 1));
   return [
     sorted.map(([id]) => id),
     sorted.map(([, { entityType }]) => entityType),
     sorted.map(([, bucket]) => scopeText(bucket)),
+    sorted.map(([, { columns = [] }]) => (columns.length === 0 ? null : JSON.stringify(columns))),
   ];
 }
 

@@ -33,6 +33,10 @@ export interface FeedStanding {
   readonly isWaiting: boolean;
   /** Whether no bucket has a segment: nothing was ever sealed in this database, or its feed is made anew. */
   readonly isNew: boolean;
+  /** Whether lines are still to be made: nothing is sealed before. */
+  readonly isMaking: boolean;
+  /** Whether replicas are told nothing until all is sealed. */
+  readonly isShut: boolean;
 }
 
 /** How far the feed is sealed, and how far it may be: one statement, over a small index. */
@@ -44,12 +48,16 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
     revision: number | null;
     is_waiting: boolean;
     is_new: boolean;
+    is_making: boolean;
+    is_shut: boolean;
   }>({
     name: "feed-standing",
     text: `SELECT c.position AS common, s.number::float8 AS number, s.through, s.revision::float8 AS revision,
         EXISTS (SELECT FROM tributary.feed f WHERE f.seal IS NULL AND f.position <= c.position)
           OR EXISTS (SELECT FROM tributary.feed_note n WHERE n.position <= c.position) AS is_waiting,
-        NOT EXISTS (SELECT FROM tributary.segment) AS is_new
+        NOT EXISTS (SELECT FROM tributary.segment) AS is_new,
+        EXISTS (SELECT FROM tributary.feed_scope WHERE due IS NOT NULL) AS is_making,
+        EXISTS (SELECT FROM tributary.feed_shut) AS is_shut
       FROM tributary.checkpoint c LEFT JOIN LATERAL (SELECT * FROM tributary.seal ORDER BY number DESC LIMIT 1) s ON true`,
   });
   const [row] = rows;
@@ -60,7 +68,24 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
     common: asPosition(row?.common),
     isWaiting: row?.is_waiting ?? false,
     isNew: row?.is_new ?? true,
+    isMaking: row?.is_making ?? true,
+    isShut: row?.is_shut ?? false,
   };
+}
+
+/** Notes up to which lines all must be sealed before replicas are told anything again. Call it once all lines are made. */
+export async function boundShut(db: Db): Promise<void> {
+  await db.query(
+    "UPDATE tributary.feed_shut SET through = coalesce((SELECT max(position) FROM tributary.feed WHERE seal IS NULL), -1) WHERE through IS NULL",
+  );
+}
+
+/** Lets replicas be told of the feed again, if all is sealed that they wait for. */
+export async function openFeedAgain(db: Db): Promise<void> {
+  await db.query(
+    `DELETE FROM tributary.feed_shut s WHERE s.through IS NOT NULL
+       AND NOT EXISTS (SELECT FROM tributary.feed f WHERE f.seal IS NULL AND f.position <= s.through)`,
+  );
 }
 
 /**
