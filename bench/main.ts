@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--only-pulls] [--only-feed] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--only-replica] [--only-pulls] [--only-feed] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -61,6 +61,8 @@ const OPTIONS = {
     "only-hello": { type: "boolean" },
     /** The bytes of an event on its way down alone: no server is started. */
     "only-down": { type: "boolean" },
+    /** A replica that takes pages and answers questions alone: no server is started. */
+    "only-replica": { type: "boolean" },
     /** How long that origin is, in GB; with 2 it takes some minutes. */
     "hello-gb": { type: "string", default: "0.2" },
     /** Pulls alone. */
@@ -72,7 +74,7 @@ const OPTIONS = {
   },
 } as const;
 const USAGE =
-  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --only-pulls | --only-feed | --bad-link]";
+  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --only-replica | --only-pulls | --only-feed | --bad-link]";
 
 function fail(problem: string): never {
   process.stderr.write(`bench: ${problem}\nUse: ${USAGE}\n`);
@@ -400,6 +402,13 @@ const hellos = ({ hub, dir, log }: Bench): Promise<void> =>
 const pulls = ({ hub, dir, db, log }: Bench): Promise<void> =>
   benchChanges({ dir, db, log, views, postgresUrl: hub.state.postgresUrl, events: EVENTS }, note);
 
+async function replicas(number: number, step: (what: string) => void): Promise<void> {
+  step("questions to a replica");
+  await benchReplicaQuery(note);
+  step("a replica takes its hub's events");
+  await withFolder(`${number}-replica`, (dir) => benchReplica(dir, note));
+}
+
 async function run(number: number): Promise<void> {
   const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
   if (values["bad-link"]) {
@@ -414,6 +423,7 @@ async function run(number: number): Promise<void> {
     step("pages of a hundred events");
     return benchDown(note);
   }
+  if (values["only-replica"]) return replicas(number, step);
   if (values["only-hello"]) {
     step(`hellos on an origin of ${HELLO_GB} GB`);
     return withHub(`${number}-hello`, hellos);
@@ -434,9 +444,7 @@ async function run(number: number): Promise<void> {
     benchGate(note);
     benchDown(note);
     await benchFold(note);
-    await benchReplicaQuery(note);
-    step("a replica takes its hub's events");
-    await withFolder(`${number}-replica`, (dir) => benchReplica(dir, note));
+    await replicas(number, step);
     await withHub(`${number}`, (bench) => wholeWay(bench, step));
     for (const percent of CONTESTED_PERCENT) {
       step(`log to view, ${percent} % contested`);

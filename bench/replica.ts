@@ -18,9 +18,18 @@ import {
   segmentDigest,
 } from "../services/core/index.ts";
 import { sha256Hex } from "../services/core/node.ts";
-import type { Page, PagedEvent, PagedLine, PagedMember, Section } from "../services/exchange/protocol/index.ts";
+import {
+  decodePage,
+  encodePage,
+  type Page,
+  type PagedEvent,
+  type PagedLine,
+  type PagedMember,
+  type Section,
+} from "../services/exchange/protocol/index.ts";
 import { openField, type Replica } from "../services/field/index.ts";
 import { type Projection, shapeDigest } from "../services/merge/engine.ts";
+import { reading, writing } from "../test/support/page-of.ts";
 import { openDevice } from "./device.ts";
 import { peopleOf } from "./workload.ts";
 
@@ -29,15 +38,13 @@ const PAGE_EVENTS = 1_000;
 /** The share of events that come as members of a bucket, with whole histories; the others follow as lines. */
 const FIRST = 0.5;
 const HUB = "benchbenchbe" as IncarnationId;
+/** Another end than any head has: there is always more to ask for. */
+const END = "1".repeat(16);
 
 /** Calls `note` with the rate at which a replica takes events. `dir`: where its file is made. */
 export async function benchReplica(dir: string, note: (name: string, value: number) => void): Promise<void> {
   const { default: view } = (await import(join(PROJECTIONS_DIR, "beneficiaries.ts"))) as { default: Projection };
   const bucket = bucketIdOf({ entityType: view.entity, values: [] });
-  const device = openDevice("nairobi");
-  const events = [...peopleOf(["nairobi", "kampala"], COUNT, 1, 0)].map((event, i) => pagedOf(device.write(event), i));
-  const first = events.slice(0, COUNT * FIRST);
-  const histories = Map.groupBy(first, ({ head }) => head.entity.id);
   using field = openField({
     path: join(dir, "replica.db"),
     name: { org: "bench", site: "kampala", device: "t1" },
@@ -48,27 +55,46 @@ export async function benchReplica(dir: string, note: (name: string, value: numb
   if (replica === null) throw new Error("it was opened with views");
   const page = (sections: readonly Section[], more: Partial<Page> = {}): Page => ({
     ...{ hub: HUB, incarnation: HUB, nowMs: Date.now(), seal: 1, through: positionFromNumber(COUNT) },
-    ...{ holding: null, ends: ["1"], withdrawn: [], shapes: { [view.name]: shapeDigest(view) }, schemas: [] },
+    ...{ holding: null, ends: [END], withdrawn: [], shapes: { [view.name]: shapeDigest(view) }, schemas: [] },
     sections,
     more: true,
     ...more,
   });
   const held = { bucket, entityType: view.entity, values: [], priority: 0, statesOnly: false };
-  replica.take(page([], { holding: { digest: "1", buckets: [held] }, ends: ["1"] }));
+  replica.take(page([], { holding: { digest: "1", buckets: [held] } }));
   asked(replica, page([{ kind: "members", bucket, members: [], gone: [], after: null }]));
-  const pages = [...memberPages(bucket, histories)];
-  const digests = new Map([...histories].map(([id, of]) => [id, digestOf(GENESIS, of)]));
-  const lines = linePages(bucket, events.slice(first.length), digests);
-  const began = spentMs();
-  for (const section of pages) asked(replica, page([section]));
-  const firstMs = spentMs() - began;
+  const [members, lines] = sectionsOf(bucket, (section) => encodePage(page([section]), writing));
+  /** Gives the replica one page after the other, each read from its frame as a pull does it; returns how long it took to take them. */
+  const spent = (frames: readonly Uint8Array[]): number => {
+    let takenMs = 0;
+    for (const frame of frames) {
+      const read = decodePage(frame, reading).page;
+      const began = spentMs();
+      asked(replica, read);
+      takenMs += spentMs() - began;
+    }
+    return takenMs;
+  };
+  const firstMs = spent(members);
   follow(replica, bucket, page);
-  const followed = spentMs();
-  for (const section of lines) asked(replica, page([section]));
-  const restMs = spentMs() - followed;
-  note("replica-fill", (first.length * 1000) / firstMs);
-  note("replica-follow", ((events.length - first.length) * 1000) / restMs);
-  note("replica-apply", (events.length * 1000) / (firstMs + restMs));
+  const restMs = spent(lines);
+  note("replica-fill", (COUNT * FIRST * 1000) / firstMs);
+  note("replica-follow", (COUNT * (1 - FIRST) * 1000) / restMs);
+  note("replica-apply", (COUNT * 1000) / (firstMs + restMs));
+}
+
+/** The sections of all pages, packed: a device never has all of them in its heap, where each collection of garbage would go through them. */
+function sectionsOf(
+  bucket: BucketId,
+  pack: (section: Section) => Uint8Array,
+): readonly [members: readonly Uint8Array[], lines: readonly Uint8Array[]] {
+  const device = openDevice("nairobi");
+  const events = [...peopleOf(["nairobi", "kampala"], COUNT, 1, 0)].map((event, i) => pagedOf(device.write(event), i));
+  const first = events.slice(0, COUNT * FIRST);
+  const histories = Map.groupBy(first, ({ head }) => head.entity.id);
+  const members = [...memberPages(bucket, histories)].map(pack);
+  const digests = new Map([...histories].map(([id, of]) => [id, digestOf(GENESIS, of)]));
+  return [members, linePages(bucket, events.slice(first.length), digests).map(pack)];
 }
 
 /** The time that this process has worked, whatever else the machine does. */

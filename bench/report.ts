@@ -59,6 +59,7 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["bad-link", "s"],
   ["bad-link-sent", "×"],
   ["replica-query-p99", "ms"],
+  ["replica-query-cpu-p99", "ms"],
   ["gate-avro", "events/s", "bare-avsc"],
   ["gate-json", "events/s", "bare-ajv"],
   ["bare-sqlite", "events/s"],

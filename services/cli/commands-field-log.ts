@@ -1,5 +1,5 @@
 import { TributaryError } from "../core/index.ts";
-import { fieldLog as events, type LoggedEvent, openField, type PulledEvent, pulledLog } from "../field/index.ts";
+import { type EntityEvent, fieldLog as events, type LoggedEvent, openField, pulledLog } from "../field/index.ts";
 import { type Command, ROW_COUNT } from "./args.ts";
 import { COMMON, DB_HELP } from "./commands-field.ts";
 import { entityNamed } from "./entities.ts";
@@ -39,7 +39,7 @@ and what the hub says of it. ${DB_HELP}
     if (flag("pulled")) {
       if (since !== undefined)
         throw new TributaryError("usage", "--since and --pulled do not go together", `Use: ${fieldLog.usage}`);
-      tellPulled(pulledLog(field.store, entity === undefined ? {} : { entity }), limit, out);
+      tellPulled(pulledLog(field, entity === undefined ? {} : { entity }), limit, out);
       return 0;
     }
     const write = out.json ? jsonWriter(out) : tableOf(out);
@@ -49,8 +49,8 @@ and what the hub says of it. ${DB_HELP}
   },
 };
 
-function tellPulled(found: Iterable<PulledEvent>, limit: number, out: Output): void {
-  const shown: PulledEvent[] = [];
+function tellPulled(found: Iterable<EntityEvent>, limit: number, out: Output): void {
+  const shown: EntityEvent[] = [];
   let more = false;
   for (const event of found) {
     more = shown.length >= limit;
@@ -64,8 +64,8 @@ function tellPulled(found: Iterable<PulledEvent>, limit: number, out: Output): v
       : table(
           ["position", "type", "entity", "event", "happened", "recorded", "by", "notes"],
           shown.map((e) => [
-            ...[e.position, e.type, `${e.entity.type}/${e.entity.id}`, `${e.origin}/${e.seq}`],
-            ...[e.occurredAt, e.recordedAt, e.actor, e.notes.join("; ")],
+            ...[e.position ?? "", e.type, `${e.entity.type}/${e.entity.id}`, `${e.origin}/${e.seq}`],
+            ...[e.occurredAt, e.recordedAt ?? "", e.actor, e.notes.join("; ")],
           ]),
         ),
   );

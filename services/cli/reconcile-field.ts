@@ -2,7 +2,7 @@ import { seq as seqOf, TributaryError } from "../core/index.ts";
 import { type FieldEvent, openField } from "../field/index.ts";
 import { createGate } from "../gate/index.ts";
 import { openLog } from "../log/index.ts";
-import { foldersOf, loadForms } from "./folders.ts";
+import { foldersOf, loadForms, viewsOf } from "./folders.ts";
 import { counted, type Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { runningHub } from "./reach.ts";
@@ -24,7 +24,12 @@ interface Report {
  */
 export async function reconcileField(file: string, data: string | undefined, out: Output): Promise<number> {
   const state = await runningHub(data, ["eventstore"]);
-  using field = openField({ path: fieldPath(file), schemas: createGate(loadForms(foldersOf(data), { trusted: true })) });
+  const views = await viewsOf(data);
+  using field = openField({
+    path: fieldPath(file),
+    schemas: createGate(loadForms(foldersOf(data), { trusted: true })),
+    views,
+  });
   const byOrigin = new Map<string, FieldEvent[]>();
   for (const event of field.events()) {
     if (event.level !== "SYNCED") continue;
@@ -63,7 +68,7 @@ export async function reconcileField(file: string, data: string | undefined, out
   } finally {
     await log.close();
   }
-  const replica = await compareReplica(file, data);
+  const replica = await compareReplica(field, views, data);
   out.result({ origins: reports, replica });
   for (const { origin, confirmed, inLog, comparisons, differsAt } of reports)
     out.line(

@@ -1,7 +1,6 @@
 /** Compares what a device shows with what the hub shows of the same buckets: by one hash a bucket and view, then row by row where it differs. */
 import { type BucketId, type Position, positionToNumber, sha256 } from "../core/index.ts";
-import { type Field, openField } from "../field/index.ts";
-import { createGate } from "../gate/index.ts";
+import type { Field } from "../field/index.ts";
 import {
   type EntityState,
   entityViews,
@@ -10,13 +9,12 @@ import {
   rowText,
   rowWith,
   unpackState,
+  type View,
   type Withheld,
   waitingFor,
 } from "../merge/engine.ts";
 import { type Db, headsAfter, membersOf, newestSeal, packedStates } from "../views/index.ts";
-import { foldersOf, loadForms, viewsOf } from "./folders.ts";
 import { counted, type Output } from "./output.ts";
-import { fieldPath } from "./paths.ts";
 import { withViews } from "./with-views.ts";
 
 /** A view of a bucket, beside what the hub shows of it. */
@@ -37,11 +35,12 @@ export interface Compared {
 
 const MEMBERS_AT_ONCE = 1_000;
 
-/** Compares the buckets that a device is up to date with. */
-export async function compareReplica(file: string, data: string | undefined): Promise<readonly Compared[]> {
-  const views = await viewsOf(data);
-  const forms = loadForms(foldersOf(data), { trusted: true });
-  using field = openField({ path: fieldPath(file), schemas: createGate(forms), views });
+/** Compares the buckets that a device is up to date with. `field`: the device's database, opened with these views. */
+export async function compareReplica(
+  field: Field,
+  views: readonly View[],
+  data: string | undefined,
+): Promise<readonly Compared[]> {
   if (field.replica === null || field.replica.buckets().length === 0) return [];
   return await withViews(data, (db) => compared(db, field, entityViews(views)));
 }

@@ -38,7 +38,17 @@ export {
   unlessOtherKind,
 } from "./knock.node.ts";
 
-export const chainHash: ChainHash = (prev, text) => createHash("sha256").update(prev, "hex").update(text).digest("hex") as Hash;
+const PREV_BYTES = 32;
+/** Where the bytes of most events fit: one call for all is three times as fast as one for each part. */
+const HASHED = Buffer.alloc(65_536);
+
+export const chainHash: ChainHash = (prev, text) => {
+  // No character has more bytes than three for each of its code units.
+  if (PREV_BYTES + 3 * text.length > HASHED.length || HASHED.write(prev, 0, PREV_BYTES, "hex") !== PREV_BYTES)
+    return createHash("sha256").update(prev, "hex").update(text).digest("hex") as Hash;
+  const end = PREV_BYTES + HASHED.write(text, PREV_BYTES, "utf8");
+  return hash("sha256", HASHED.subarray(0, end), "hex") as Hash;
+};
 
 /** Level 9: batches of 100 small events become 4 % smaller than with level 3, and it is still far faster than any link. */
 const LEVEL = 9;

@@ -3,7 +3,17 @@
  * the hub's receipt has come. No event is ever lost, and writing one never waits for the network.
  */
 
-import type { EntityRef, NatsSettings, Opener, SchemaRef, SignedHead, Vector } from "../core/index.ts";
+import {
+  type EntityRef,
+  isTributaryError,
+  messageOf,
+  type NatsSettings,
+  type Opener,
+  type SchemaRef,
+  type SignedHead,
+  TributaryError,
+  type Vector,
+} from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Fits, type Gate, withOpener } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
@@ -22,7 +32,7 @@ import type { EntityEvent, Explained, OpenConflict } from "./replica/stories.ts"
 import type { Replica } from "./replica/types.ts";
 import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
 import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
-import { type FieldName, openStore, type Store } from "./store.ts";
+import { type FieldName, isCorrupt, openStore, type Store } from "./store.ts";
 import { noViews, pull, type SyncOptions, type SyncResult, sync } from "./sync.ts";
 import type { AnyEventOf, AnyTypes, EventName, EventOf, FieldTypes, QueryOf, RowOf, ViewName } from "./types.ts";
 
@@ -52,7 +62,7 @@ export interface FieldOptions {
 export interface Field<T extends FieldTypes = AnyTypes> {
   readonly store: Store;
   readonly gate: Gate;
-  /** What this device holds of what all write; `null`: it was opened without views. */
+  /** What this device holds of what all write; `null`: it was opened without views, or the file is damaged where that stands. */
   readonly replica: Replica | null;
   /**
    * Writes an event; resolves when it is durable on this device. Calls made at the same time share one disk flush.
@@ -134,12 +144,14 @@ export function openField(options: FieldOptions): Field {
   const all = schemas === null ? (options.schemas as Gate) : createGate(schemas);
   const gate = options.opener === undefined ? all : withOpener(all, options.opener);
   const outbox = openOutbox(store, gate, now, options.fits ?? fitsViews(options.views ?? [], gate.read));
-  const replica =
-    options.views === undefined ? null : replicaOf(store, { gate, views: options.views, now, append: outbox.append });
+  const { replica, damage } =
+    options.views === undefined
+      ? { replica: null, damage: null }
+      : replicaOf(store, { gate, views: options.views, now, append: outbox.append });
   if (replica !== null) outbox.attach(replica);
   const reader = replica === null ? null : openReader({ store, gate, replica, declared: options.views ?? [] });
   const reading = (): Reader => {
-    if (reader === null) throw noViews();
+    if (reader === null) throw damage ?? noViews();
     return reader;
   };
   const onTaken = (): void => reader?.tell();
@@ -177,7 +189,7 @@ export function openField(options: FieldOptions): Field {
       }
     },
     sync: (syncOptions) => sync(deps, syncOptions),
-    pull: (pullOptions) => pull(deps, pullOptions),
+    pull: (pullOptions) => (damage === null ? pull(deps, pullOptions) : Promise.reject(damage)),
     follow: (followOptions) => follow(deps, listeners, followOptions),
     query: (view, query) => reading().query(view, query),
     watch: (view, query, listener) => reading().watch(view, query, listener),
@@ -197,15 +209,30 @@ export function openField(options: FieldOptions): Field {
   };
 }
 
-/** Closes the database when the replica cannot be opened. */
-function replicaOf(store: Store, options: Omit<Parameters<typeof openReplica>[0], "store">): Replica {
+/** The replica, or why it cannot be opened, where the database is damaged: what the device writes is kept and sent all the same. Closes the database where anything else fails. */
+function replicaOf(
+  store: Store,
+  options: Omit<Parameters<typeof openReplica>[0], "store">,
+): { readonly replica: Replica | null; readonly damage: TributaryError | null } {
   try {
-    return openReplica({ store, ...options });
+    return { replica: openReplica({ store, ...options }), damage: null };
   } catch (error) {
+    if (isDamage(error)) {
+      const damage = new TributaryError(
+        "data-corrupt",
+        `what the hub sent to ${store.path} cannot be read: the file is damaged (${messageOf(error)})`,
+        "What this device writes is kept and sent. Sync it, then begin a new database beside this one, and pull into that.",
+        { cause: error },
+      );
+      process.emitWarning(damage.message, { detail: damage.hint });
+      return { replica: null, damage };
+    }
     store.close();
     throw error;
   }
 }
+
+const isDamage = (error: unknown): boolean => isCorrupt(error) || (isTributaryError(error) && isCorrupt(error.cause));
 
 /** Closes the database when the schemas of a folder cannot be read. */
 function schemasOf(store: Store, dir: string): FieldSchemas {
@@ -222,7 +249,7 @@ export type { Author, Decision, Reason, RegisterStory, Sibling, Step } from "../
 export type { EnrolResult } from "./enrol.ts";
 export type { Follower, FollowOptions } from "./follow.ts";
 export { type FailedRow, type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./import/options.ts";
-export { fieldLog, type LoggedEvent, type PulledEvent, pulledLog } from "./log.ts";
+export { fieldLog, type LoggedEvent, pulledLog } from "./log.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { PushOptions, RejectedNote, SyncProgress } from "./push/pass.ts";

@@ -1,7 +1,8 @@
-import { type EntityRef, keyAsSeen, positionToText } from "../core/index.ts";
+import { type EntityRef, keyAsSeen } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
 import { eventReader } from "./reading.ts";
 import { openReplicaRows } from "./replica/rows.ts";
-import { notesOf } from "./replica/stories.ts";
+import { type EntityEvent, told } from "./replica/stories.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
 
@@ -20,32 +21,19 @@ export interface LoggedEvent {
   readonly problem: string | null;
 }
 
-/** An event that the hub has sent to this device. */
-export interface PulledEvent {
-  /** Where the hub's log has it. */
-  readonly position: string;
-  readonly origin: string;
-  readonly seq: number;
-  readonly type: string;
-  readonly entity: EntityRef;
-  readonly actor: string;
-  /** When it happened by its author's clock, and when the hub recorded it, ISO 8601. */
-  readonly occurredAt: string;
-  readonly recordedAt: string;
-  /** What the hub says of it, in words. */
-  readonly notes: readonly string[];
-}
-
 /** What the hub has sent to this device, in the order of the hub's log, read while it is used. */
-export function* pulledLog(store: Store, { entity }: Pick<LogQuestion, "entity"> = {}): Generator<PulledEvent> {
-  for (const event of openReplicaRows(store.db).placedInOrder()) {
-    const { head, position, recordedAtMs } = event;
-    if (entity !== undefined && !isSame(head.entity, entity)) continue;
-    yield {
-      position: positionToText(position),
-      ...{ origin: head.origin, seq: head.seq, type: head.type, entity: head.entity, actor: head.actor },
-      ...{ occurredAt: head.occurredAt, recordedAt: new Date(recordedAtMs).toISOString(), notes: notesOf(event) },
-    };
+export function* pulledLog(
+  { store, gate }: { readonly store: Store; readonly gate: Pick<Gate, "open"> },
+  { entity }: Pick<LogQuestion, "entity"> = {},
+): Generator<EntityEvent> {
+  const rows = openReplicaRows(store.db);
+  const own = new Map<string, number>(store.origins().map(({ id, name }) => [name, id]));
+  for (const { text, held, clock, clips, ...event } of rows.placedInOrder()) {
+    if (entity !== undefined && !isSame(event.head.entity, entity)) continue;
+    const { origin, seq } = event.head;
+    const id = own.get(origin);
+    const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
+    yield told({ ...event, text, note, own: id === undefined ? null : (rows.ownAt(id, seq)?.state ?? null) }, gate);
   }
 }
 

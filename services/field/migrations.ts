@@ -108,6 +108,9 @@ const SIXTH = `
   CREATE TABLE replica_view (name TEXT PRIMARY KEY, shape TEXT NOT NULL, readers TEXT NOT NULL, is_older INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 `;
 
+/** No view has this shape: so all are made again, and folded again from the events that are here. */
+const SEVENTH = "UPDATE replica_view SET shape = ''";
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, what: "events, epochs, what was seen, imported and quarantined", up: (db) => db.exec(FIRST) },
   {
@@ -126,6 +129,11 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 4, what: "what the last imported row about each entity said, and the last file", up: (db) => db.exec(FOURTH) },
   { version: 5, what: "what became of quarantined events", up: (db) => db.exec(FIFTH) },
   { version: 6, what: "what the hub's feeds have brought", up: (db) => db.exec(SIXTH) },
+  {
+    version: 7,
+    what: "tables of views in which a declared column may be called n: they are made again",
+    up: (db) => db.exec(SEVENTH),
+  },
 ];
 
 /** The number that databases of this program have. */

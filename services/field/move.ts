@@ -4,6 +4,7 @@ import {
   eventIdOf,
   eventText,
   type Hash,
+  isTributaryError,
   type OriginId,
   parseHlc,
   type Seq,
@@ -14,7 +15,7 @@ import {
 import { chainHash } from "../core/node.ts";
 import { asideCode, type EventHead, type EventReader, eventReader, PURGED_HEAD } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
-import type { Store } from "./store.ts";
+import { isCorrupt, type Store } from "./store.ts";
 
 /** So many rows of the table `entity` are read at a time. */
 const ENTITY_PAGE = 500;
@@ -75,7 +76,9 @@ export function moveOn(store: Store, { originId, keptThrough, aside, isShared }:
     const from = store.origins().find(({ id }) => id === originId)!;
     setAside(damage, originId, keptThrough + 1, { ...aside, head: headAt(rows, from, keptThrough + 1) });
   }
-  return store.transaction(() => {
+  const moved: Row[] = [];
+  const made = store.transaction(() => {
+    moved.length = 0;
     const origins = store.origins();
     const from = origins.find(({ id }) => id === originId)!;
     // Another process with this database may have done this meanwhile.
@@ -92,12 +95,36 @@ export function moveOn(store: Store, { originId, keptThrough, aside, isShared }:
     const { events, aside: set } = writeAgain(store, { rows, plans, target, damage });
     const rename = renaming(plans, target.name);
     renameSeen(store, plans, rename);
-    for (const { origin, after } of plans) {
+    for (const { origin, after, seqs } of plans) {
       store.rows.keepTo(origin.id, after, origin === from && isShared);
-      store.rows.emptyMoved(origin.id, PURGED_HEAD);
+      moved.push(...seqs.map((seq): Row => [origin.id, seq]));
     }
     return { name: target.name, events, aside: set };
   });
+  emptyMoved(store, moved);
+  return made;
+}
+
+/** The row of an own event: its epoch's number, and its seq. */
+type Row = readonly [origin: number, seq: number];
+
+/**
+ * Empties the rows of events that were written again under another name. In a transaction of its own: a row that becomes smaller makes SQLite look at the pages beside its own, and once it has met a damaged page it
+ * writes nothing more in that transaction. What cannot be emptied then is tried again when the database is opened with views.
+ */
+export function emptyMoved(store: Store, moved: readonly Row[]): void {
+  const empty = (rows: readonly Row[]): boolean => {
+    try {
+      store.transaction(() => {
+        for (const [origin, seq] of rows) store.rows.emptyMoved(origin, seq, PURGED_HEAD);
+      });
+      return true;
+    } catch (error) {
+      if (isCorrupt(error) || (isTributaryError(error) && error.code === "data-corrupt")) return false;
+      throw error;
+    }
+  };
+  if (moved.length > 0 && !empty(moved)) for (const row of moved) empty([row]);
 }
 
 /** What stays on the device, and why, by epoch and seq. */
@@ -263,7 +290,9 @@ function renameSeen({ rows }: Store, plans: readonly Plan[], rename: (vector: Ve
  */
 export function takeBack(store: Store): number {
   const rows = eventReader(store);
-  return store.transaction(() => {
+  const moved: Row[] = [];
+  const count = store.transaction(() => {
+    moved.length = 0;
     const target = store.current();
     let [prev, next] = [target.head, target.nextSeq];
     const refused = store.rows.refused();
@@ -285,9 +314,11 @@ export function takeBack(store: Store): number {
       store.rows.setVector(type, entity, JSON.stringify(withDot(vector, head)));
       prev = hash;
       next++;
+      moved.push([id, seq]);
     }
     store.rows.setEnd(target.id, next, prev);
-    for (const id of new Set(refused.map(({ origin }) => origin))) store.rows.emptyMoved(id, PURGED_HEAD);
     return next - target.nextSeq;
   });
+  emptyMoved(store, moved);
+  return count;
 }

@@ -180,17 +180,21 @@ function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
       db
         .prepare(`SELECT ${columns} FROM event WHERE origin = ? AND seq >= ? AND seq <= ? ORDER BY seq`)
         .iterate(origin, from, to),
-    /** Empties events beyond an epoch's end that were written again: their content stands under the new name. What the replica has of them keeps its text. `head`: what stands there instead. */
-    emptyMoved(origin: number, head: string): void {
+    /** Which events beyond an epoch's end may have to be emptied, since they were written again. Reads rows of others, too: throws where one of them lies on a damaged page. */
+    movedBeyond: (origin: number, head: string): number[] =>
       prepared(
-        `UPDATE replica_event SET data = (SELECT e.data FROM event e WHERE e.origin = ?1 AND e.seq = replica_event.seq)
-         WHERE data IS NULL AND origin = (SELECT r.n FROM replica_origin r JOIN origin o ON o.name = r.name WHERE o.id = ?1)
-           AND seq > (SELECT kept_through FROM origin WHERE id = ?1)`,
-      ).run(origin);
-      prepared(
-        `UPDATE event SET head = ?2, data = '', fingerprint = '' WHERE origin = ?1 AND seq > (SELECT kept_through FROM origin WHERE id = ?1)
+        `SELECT seq FROM event WHERE origin = ?1 AND seq > (SELECT kept_through FROM origin WHERE id = ?1)
            AND head <> ?2 AND NOT EXISTS (SELECT 1 FROM aside a WHERE a.origin = ?1 AND a.seq = event.seq)`,
-      ).run(origin, head);
+      )
+        .all(origin, head)
+        .map(({ seq }) => Number(seq)),
+    /** Empties an event that was written again: its content stands under the new name. What the replica has of it keeps its text. `head`: what stands there instead. */
+    emptyMoved(origin: number, seq: number, head: string): void {
+      prepared(
+        `UPDATE replica_event SET data = (SELECT e.data FROM event e WHERE e.origin = ?1 AND e.seq = ?2)
+         WHERE data IS NULL AND origin = (SELECT r.n FROM replica_origin r JOIN origin o ON o.name = r.name WHERE o.id = ?1) AND seq = ?2`,
+      ).run(origin, seq);
+      prepared("UPDATE event SET head = ?3, data = '', fingerprint = '' WHERE origin = ?1 AND seq = ?2").run(origin, seq, head);
     },
     eventHash: (origin: number, seq: number): SQLOutputValue | undefined =>
       prepared("SELECT hash FROM event WHERE origin = ? AND seq = ?").get(origin, seq)?.hash,

@@ -324,7 +324,7 @@ it("builds views of an older program again, because they do not say which versio
   hub.projector = await hub.startProjector();
   expect(hub.said.slice(before).filter(({ event }) => event === "view-built")).toMatchObject([{ views: ["sites"] }]);
   const { rows } = await hub.db.query<{ readers: object }>("SELECT readers FROM tributary.view WHERE name = 'sites'");
-  expect(rows[0]!.readers).toEqual({ site: 1, "conflict-resolution": 1 });
+  expect(rows[0]!.readers).toEqual({ site: 1, "site-roles": 1, "conflict-resolution": 1 });
 });
 
 it("agrees with the log in the end, including releases", async () => {

@@ -48,7 +48,10 @@ const setBack = async (): Promise<void> => {
   for (const name of readdirSync(folder())) rmSync(join(folder(), name), { recursive: true });
   cpSync(kept(), folder(), { recursive: true });
   store = await startStore(hub.dir, port);
+  await found();
 };
+/** Waits until the test's own connection to the event store has noticed that it is there again. */
+const found = (): Promise<true> => eventually("the event store", async () => hub.log.end().then(() => true as const));
 const send = async (...some: readonly Field[]): Promise<void> => {
   // The event store has just been started again: the door may need a moment to find it.
   for (const field of some)
@@ -273,6 +276,7 @@ describe("a log that was set back to a backup", () => {
     rmSync(kept(), { recursive: true });
     cpSync(folder(), kept(), { recursive: true });
     store = await startStore(hub.dir, port);
+    await found();
     for (let i = 0; i < 100; i++)
       await hub.log.journal.append("notes", "any", { type: "noted", data: { i }, by: { actor: "test" } });
     await sleep(1_000);

@@ -6,6 +6,7 @@ import { containerEngine } from "../../services/local/engine.ts";
 import { startPostgres } from "../../services/local/postgres.ts";
 import { connectViews, migrate } from "../../services/views/index.ts";
 import { newDir } from "./home.ts";
+import { eventually } from "./temp.ts";
 
 /*
  * A fresh PostgreSQL cluster takes `initdb` 1.3 s of processor time, and a third of the test files want one. It is made once a run, and copied. Tests of how a
@@ -89,8 +90,9 @@ export async function startDatabase(dataDir: string, { isEmpty = false }: { read
   };
 }
 
+/** Connecting is tried until tests have no more patience: four files and their hubs share the machine, and a connection may take longer than a hub would wait. */
 async function onServer(url: string, statement: string): Promise<void> {
-  const db = await connectViews(url, "tributary-test-databases");
+  const db = await eventually("a connection to the tests' PostgreSQL", () => connectViews(url, "tributary-test-databases"));
   try {
     await db.query(statement);
   } finally {

@@ -20,8 +20,6 @@ export interface Asker {
   rows(table: ViewTable, query: LooseQuery): LooseRow[];
   /** SQLite's own words for how it answers a question. For tests. */
   plan(table: ViewTable, query: LooseQuery): string[];
-  /** To be called when tables were made anew. */
-  forget(): void;
 }
 
 const factOf = (type: Column["type"], value: SQLOutputValue | undefined): JsonValue =>
@@ -41,6 +39,7 @@ const factOf = (type: Column["type"], value: SQLOutputValue | undefined): JsonVa
 export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: readonly string[]) => unknown): Asker {
   const prepared = new Map<string, StatementSync>();
   const indexed = new Set<string>();
+  let schema: SQLOutputValue | undefined;
   const statement = (sql: string): StatementSync => {
     const known = prepared.get(sql);
     if (known !== undefined) return known;
@@ -59,6 +58,10 @@ export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: r
   const index = (table: ViewTable, parts: readonly string[]): void => {
     if (parts.length === 0) return;
     const name = `${table.name}: ${parts.join(", ")}`;
+    // Tables were made anew, here or by another program, or an index was taken back with its transaction.
+    const now = statement("PRAGMA schema_version").get()?.schema_version;
+    if (now !== schema) indexed.clear();
+    schema = now;
     if (indexed.has(name) || db.isTransaction || !isLarge(table) || countIndexes(table) >= MAX_INDEXES) return;
     try {
       makeIndex(table.name, parts);
@@ -106,9 +109,5 @@ export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: r
           .all(...values, -1)
           .map(({ detail }) => String(detail)),
       ),
-    forget() {
-      prepared.clear();
-      indexed.clear();
-    },
   };
 }

@@ -41,14 +41,19 @@ export interface CheckedEvent extends PlacedEvent {
   readonly isHere: boolean;
 }
 
+/** How events of an entity come. `more`: beside what it has; those that it has already are passed over. `whole`: they are all that it has, and what was there before goes. `first`: likewise, and nothing is there. */
+export type Coming = "more" | "whole" | "first";
+
+/** `isNew`: nothing was known of it. */
+export interface FoundEntity extends EntityRow {
+  readonly isNew?: boolean;
+}
+
 export interface Entities {
   /** An entity, which is given a number if it has none. */
-  entityOf(entity: EntityRef): EntityRow;
-  /**
-   * Takes events of an entity that the feed has brought. `isWhole`: they are all that it has; what was there before goes. Otherwise those that it has already are passed over.
-   * @returns how many are new.
-   */
-  take(n: number, entity: EntityRef, events: readonly CheckedEvent[], isWhole: boolean): number;
+  entityOf(entity: EntityRef): FoundEntity;
+  /** Takes events of an entity that the feed has brought. Returns how many are new. */
+  take(n: number, entity: EntityRef, events: readonly CheckedEvent[], how: Coming): number;
   /** Takes the packed states of an entity whose events have not come. `isSame`: whether the hub folds a view as this device does. */
   takeStates(n: number, entity: EntityRef, states: Readonly<Record<string, string>>, isSame: (view: string) => boolean): void;
   /** Shows own events that were just written, or whose state has changed. */
@@ -139,7 +144,11 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     open: OpenView,
     { n, id }: { readonly n: number; readonly id: string },
     placed: (Folding & { readonly packed?: string }) | null,
-    { top, last }: { readonly top: OnTop; readonly last: Pick<Known, "lastPosition" | "lastChangedMs"> },
+    {
+      top,
+      last,
+      before,
+    }: { readonly top: OnTop; readonly last: Pick<Known, "lastPosition" | "lastChangedMs">; readonly before?: Known | undefined },
   ): void => {
     const own = top.events.length === 0 ? null : withOwn(open, id, { placed: placed?.state, own: top.events }, gate);
     const shown = own ?? placed;
@@ -157,7 +166,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
         own: top.own,
         problem: placed?.problem ?? null,
       };
-      open.rows.write(n, id, written);
+      open.rows.write(n, id, written, before);
     }
     note(open.view, id);
   };
@@ -213,13 +222,13 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
   };
 
   return {
-    entityOf: ({ type, id }) => rows.entityBy(type, id) ?? { n: rows.addEntity(type, id), type, id, leaving: null },
+    entityOf: ({ type, id }) => rows.entityBy(type, id) ?? { n: rows.addEntity(type, id), type, id, leaving: null, isNew: true },
 
-    take(n, entity, events, isWhole) {
-      if (isWhole) {
-        rows.removePlaced(n);
-        rows.unplaceOwn(n);
-      }
+    take(n, entity, events, how) {
+      const isWhole = how !== "more";
+      const hasOwn = how !== "first" && rows.hasAnyOwn(n);
+      if (how === "whole") rows.removePlaced(n);
+      if (isWhole && hasOwn) rows.unplaceOwn(n);
       const added = events.filter((event) => {
         const isNew = rows.addPlaced(
           { entity: n, origin: originNumber(event.head.origin) },
@@ -230,10 +239,12 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       });
       if (added.length === 0 && !isWhole) return 0;
       const counted = countedOf(entity, added, () => rows.placedOf(n));
-      const top = onTopOf(n);
+      const top = hasOwn ? onTopOf(n) : NOTHING;
       for (const open of viewsOf(entity.type)) {
-        const known = isWhole ? undefined : open.rows.known(n);
-        show(open, { n, id: entity.id }, foldInto(open, { n, entity }, known, counted), { top, last: lastOf(added, known) });
+        const before = how === "first" ? undefined : open.rows.known(n);
+        const known = isWhole ? undefined : before;
+        const last = lastOf(added, known);
+        show(open, { n, id: entity.id }, foldInto(open, { n, entity }, known, counted), { top, last, before });
       }
       return added.length;
     },
@@ -259,7 +270,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       const top = onTopOf(n);
       for (const open of viewsOf(entity.type)) {
         const known = open.rows.known(n);
-        show(open, { n, id: entity.id }, placedIn(open, entity.id, known), { top, last: lastOf([], known) });
+        show(open, { n, id: entity.id }, placedIn(open, entity.id, known), { top, last: lastOf([], known), before: known });
       }
     },
 
@@ -272,7 +283,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
         if (now === null) {
           if (known !== undefined) open.rows.setOwn(n, own);
         } else {
-          open.rows.write(n, entity.id, {
+          const written: Shown = {
             row: now.row,
             placed: known?.placed ?? null,
             shown: packState(now.state),
@@ -280,7 +291,8 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
             ...lastOf([], known),
             own,
             problem: known?.problem ?? null,
-          });
+          };
+          open.rows.write(n, entity.id, written, known);
         }
         note(open.view, entity.id);
       }

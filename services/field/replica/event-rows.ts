@@ -13,7 +13,8 @@ import {
   type QuarantineReason,
 } from "../../core/index.ts";
 import { type EventHead, PURGED_HEAD } from "../reading.ts";
-import { numberOrNull, type Prepared, type Row } from "./prepared.ts";
+import { isCorrupt } from "../store.ts";
+import { numberOrNull, type Prepared, type Row, textOrNull } from "./prepared.ts";
 
 /** The SQL of the replica's events, and of this device's own among them. */
 
@@ -68,23 +69,82 @@ function noteIn(value: SQLOutputValue | undefined): HubNote {
 const hashIn = (value: SQLOutputValue | undefined): Hash =>
   Buffer.from(value instanceof Uint8Array ? value : []).toString("hex") as Hash;
 
-const placedEvent = (r: Row): PlacedEvent => ({
+/** What stands in an own event's row. */
+export interface OwnText {
+  readonly head: string;
+  readonly data: string;
+  readonly hash: string;
+}
+
+const ownTextIn = (row: Row | undefined): OwnText | undefined =>
+  row && { head: String(row.head), data: String(row.data), hash: String(row.hash) };
+
+/**
+ * Reads own events, of which some may lie on damaged pages. SQLite lets nothing more be written in a transaction that has met such a page: all events of the epoch are looked at then, and when the
+ * transaction is tried again, those that cannot be read are known.
+ */
+export const ownTexts = (prepared: Prepared) => {
+  const damaged = new Map<string, OwnText | undefined>();
+  const at = (origin: number, seq: number) =>
+    ownTextIn(prepared("SELECT head, data, hash FROM event WHERE origin = ? AND seq = ?").get(origin, seq));
+  /** Another way to the same row, which does not pass the pages on its other side. */
+  const fromBehind = (origin: number, seq: number): OwnText | undefined => {
+    try {
+      const row = prepared("SELECT * FROM event WHERE origin = ? AND seq <= ? ORDER BY seq DESC LIMIT 1").get(origin, seq);
+      return Number(row?.seq) === seq ? ownTextIn(row) : undefined;
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+      return undefined;
+    }
+  };
+  const lookAtAll = (origin: number): void => {
+    const next = Number(prepared("SELECT next_seq FROM origin WHERE id = ?").get(origin)?.next_seq ?? 0);
+    for (let seq = 0; seq < next; seq++) {
+      try {
+        at(origin, seq);
+      } catch (error) {
+        if (!isCorrupt(error)) throw error;
+        damaged.set(`${origin}/${seq}`, fromBehind(origin, seq));
+      }
+    }
+  };
+  return {
+    /** What stands in an own event's row; `undefined`: there is none, or it cannot be read. */
+    ownText(origin: number, seq: number): OwnText | undefined {
+      const key = damaged.size > 0 ? `${origin}/${seq}` : "";
+      if (damaged.has(key)) return damaged.get(key);
+      try {
+        return at(origin, seq);
+      } catch (error) {
+        if (isCorrupt(error)) lookAtAll(origin);
+        throw error;
+      }
+    },
+    /** Whether an own event lies on a damaged page, as far as one was met. */
+    isDamaged: (origin: number, seq: number): boolean => damaged.has(`${origin}/${seq}`),
+    countDamaged: (): number => damaged.size,
+  };
+};
+
+export type OwnTexts = ReturnType<typeof ownTexts>;
+
+const placedEvent = (r: Row, ownText: OwnTexts["ownText"]): PlacedEvent => ({
   // Written by `addEvent` below, from what was checked.
   head: JSON.parse(String(r.head)) as EventHead,
   prev: hashIn(r.prev),
   hash: hashIn(r.hash),
   position: positionFromNumber(Number(r.position)),
   recordedAtMs: Number(r.recorded_at),
-  text: String(r.data ?? r.own_data ?? ""),
+  text: textOrNull(r.data) ?? (r.own == null ? undefined : ownText(Number(r.own), Number(r.seq))?.data) ?? "",
   ...noteIn(r.note),
 });
 
-/** Events with their texts, which stand in the table `event` where this device wrote them. */
+/** Events; of those whose texts stand in the table `event`, since this device wrote them, with the epoch's number there. */
 const PLACED = `SELECT r.*, CASE WHEN r.data IS NULL THEN (
-    SELECT e.data FROM replica_origin p JOIN origin o ON o.name = p.name JOIN event e ON e.origin = o.id AND e.seq = r.seq WHERE p.n = r.origin
-  ) END AS own_data FROM replica_event r`;
+    SELECT o.id FROM replica_origin p JOIN origin o ON o.name = p.name WHERE p.n = r.origin
+  ) END AS own FROM replica_event r`;
 
-export const eventRows = (prepared: Prepared) => ({
+export const eventRows = (prepared: Prepared, { ownText }: OwnTexts) => ({
   originNumber(name: OriginId): number | null {
     return numberOrNull(prepared("SELECT n FROM replica_origin WHERE name = ?").get(name)?.n);
   },
@@ -117,15 +177,17 @@ export const eventRows = (prepared: Prepared) => ({
     Number(prepared("SELECT count(*) AS n FROM replica_event WHERE entity = ?").get(entity)?.n ?? 0),
   /** An entity's events in log order. */
   placedOf: (entity: number): PlacedEvent[] =>
-    prepared(`${PLACED} WHERE r.entity = ? ORDER BY r.position`).all(entity).map(placedEvent),
+    prepared(`${PLACED} WHERE r.entity = ? ORDER BY r.position`)
+      .all(entity)
+      .map((row) => placedEvent(row, ownText)),
   placedAt(entity: number, origin: number, seq: number): PlacedEvent | undefined {
     const row = prepared(`${PLACED} WHERE r.entity = ? AND r.origin = ? AND r.seq = ?`).get(entity, origin, seq);
-    return row && placedEvent(row);
+    return row && placedEvent(row, ownText);
   },
   /** The replica's events in the order of the hub's log, read while they are used. An event that two entities have comes once. */
   *placedInOrder(): Generator<PlacedEvent> {
     const all = prepared(`${PLACED} GROUP BY r.origin, r.seq ORDER BY r.position, r.origin, r.seq`);
-    for (const row of all.iterate()) yield placedEvent(row);
+    for (const row of all.iterate()) yield placedEvent(row, ownText);
   },
   /** Returns whether there were any. */
   removePlaced: (entity: number): boolean => prepared("DELETE FROM replica_event WHERE entity = ?").run(entity).changes > 0,
@@ -217,10 +279,6 @@ function noteLacking(prepared: Prepared, origin: number, seq: number): void {
 export const ownContentRows = (prepared: Prepared) => ({
   /** Notes that an own event's content is not here any more, so that the hub sends it with the event. */
   noteLacking: (origin: number, seq: number): void => noteLacking(prepared, origin, seq),
-  ownText(origin: number, seq: number): { readonly head: string; readonly data: string; readonly hash: string } | undefined {
-    const row = prepared("SELECT head, data, hash FROM event WHERE origin = ? AND seq = ?").get(origin, seq);
-    return row && { head: String(row.head), data: String(row.data), hash: String(row.hash) };
-  },
   /** Takes the content out of an own event; its hash stays, since the next one's follows from it. */
   purgeOwn(origin: number, seq: number): void {
     prepared("UPDATE event SET head = ?, data = '', fingerprint = '' WHERE origin = ? AND seq = ?").run(PURGED_HEAD, origin, seq);

@@ -91,7 +91,8 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
     if (origin === undefined) continue;
     const isHeld = state === "quarantined" && isMember(rows, QUARANTINE_ENTITY, `${origin.name}/${seq}`);
     if (state === "aside" || isHeld) stays = true;
-    else if (seq > origin.syncedThrough) waits = true;
+    // What lies on a damaged page cannot be overwritten: nothing is confirmed of it.
+    else if (seq > origin.syncedThrough || rows.isDamaged(number, seq)) waits = true;
     else {
       const stored = rows.ownText(number, seq);
       const head = stored === undefined ? null : headOf(stored.head, origin.name, seq);

@@ -16,9 +16,10 @@ import {
 } from "../../exchange/protocol/index.ts";
 import type { Gate, Pins } from "../../gate/index.ts";
 import { rowsHash, scopedViews, unpackState, type View } from "../../merge/engine.ts";
+import { emptyMoved } from "../move.ts";
 import type { NewEvent } from "../outbox.ts";
 import { headOf, PURGED_HEAD } from "../reading.ts";
-import type { Store } from "../store.ts";
+import { isCorrupt, type Store } from "../store.ts";
 import { askOf, endOf, fillAnew } from "./asks.ts";
 import { type OpenView, openEntities } from "./entities.ts";
 import { rowHashesOf, rowTexts, withheldIn } from "./hash.ts";
@@ -119,18 +120,25 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   /** Runs work on the replica in one transaction. What it deleted is taken out of the files afterwards, unless more is to come. */
   const working = <T>(work: () => T, { hasMore = false, isLast = false } = {}): T => {
+    const before = { open: views.all(), pins };
+    const damaged = rows.countDamaged();
     let result: T;
     try {
       result = store.transaction(work);
     } catch (error) {
+      // What is in memory is as the database is again: else the tables of new views would be missed.
+      views.restore(before.open);
+      pins = before.pins;
       entities.forget();
+      // It met own events that cannot be read, and does without them now.
+      if (rows.countDamaged() > damaged) return working(work, { hasMore, isLast });
       throw error;
     }
     if (!hasMore) finishPurges(isLast);
     return result;
   };
 
-  emptyMoved(store);
+  emptyLeft(store);
   working(() => {
     openAll();
     refreshOwn(deps);
@@ -311,15 +319,19 @@ function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
   return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
 }
 
-/** Empties rows of events that were written again under another name, as programs before this one left them. */
-function emptyMoved(store: Store): void {
-  try {
-    store.transaction(() => {
-      for (const { id, keptThrough } of store.origins()) if (keptThrough !== null) store.rows.emptyMoved(id, PURGED_HEAD);
-    });
-  } catch (error) {
-    if (!isTributaryError(error) || error.code !== "data-corrupt") throw error;
-    // A page of them is damaged. The events themselves stand elsewhere.
+/** Empties rows of events that were written again under another name, as programs before this one left them, and those that could not be emptied then. */
+function emptyLeft(store: Store): void {
+  for (const { id, keptThrough } of store.origins()) {
+    if (keptThrough === null) continue;
+    try {
+      emptyMoved(
+        store,
+        store.rows.movedBeyond(id, PURGED_HEAD).map((seq) => [id, seq]),
+      );
+    } catch (error) {
+      // A page of them is damaged. The events themselves stand elsewhere.
+      if (!isCorrupt(error)) throw error;
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import type { BucketId, Cursor, Hash, ScopeValue } from "../../core/index.ts";
 import type { HeldBucket, Purge } from "../../exchange/protocol/index.ts";
-import { eventRows, ownContentRows, ownRows } from "./event-rows.ts";
+import { eventRows, ownContentRows, ownRows, ownTexts } from "./event-rows.ts";
 import { numberOrNull, type Prepared, preparer, type Row, textOrNull } from "./prepared.ts";
 
 /** The SQL of the replica's own tables, one function a statement. The tables of views have theirs in `view-rows.ts`. `migrations.ts` makes the tables. */
@@ -59,6 +59,7 @@ const CHECKPOINT_PAGES = 8_000;
 
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
+  const texts = ownTexts(prepared);
   return {
     /** Room for a replica: pages in memory, and a write-ahead log that is written back less often, since the events of a page go all over the file. */
     makeRoom(): void {
@@ -86,7 +87,8 @@ export function openReplicaRows(db: DatabaseSync) {
     ...partRows(prepared),
     ...entityRows(prepared),
     ...memberRows(db, prepared),
-    ...eventRows(prepared),
+    ...texts,
+    ...eventRows(prepared, texts),
     ...ownRows(prepared),
     ...ownContentRows(prepared),
     ...purgeRows(prepared),
@@ -240,12 +242,14 @@ export interface NamedMember extends MemberRow {
 
 const NAMED =
   "m.bucket, m.key, m.entity, m.digest, m.has_events, e.id FROM replica_member m JOIN replica_entity e ON e.n = m.entity";
+const MEMBER =
+  "SELECT m.* FROM replica_entity e JOIN replica_member m ON m.entity = e.n AND m.bucket = ? WHERE e.type = ? AND e.id = ?";
 /** The end of the keys that begin with a prefix: no digit sorts after it. */
 const endOf = (prefix: string): string => `${prefix}g`;
 
 const memberRows = (db: DatabaseSync, prepared: Prepared) => ({
-  memberBy(bucket: number, entity: number): MemberRow | undefined {
-    const row = prepared("SELECT * FROM replica_member WHERE entity = ? AND bucket = ?").get(entity, bucket);
+  memberNamed(bucket: number, type: string, id: string): MemberRow | undefined {
+    const row = prepared(MEMBER).get(bucket, type, id);
     return row && memberRow(row);
   },
   /** The buckets that an entity is in. */

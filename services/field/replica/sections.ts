@@ -59,10 +59,8 @@ export function takeSection(deps: TakeDeps, bucket: BucketRow, section: Section,
 }
 
 /** An entity as a bucket of this replica has it; `undefined`: it is not there. */
-const memberOf = ({ rows }: TakeDeps, { n, entityType }: BucketRow, entityId: string): MemberRow | undefined => {
-  const entity = rows.entityBy(entityType, entityId)?.n;
-  return entity === undefined ? undefined : rows.memberBy(n, entity);
-};
+const memberOf = ({ rows }: TakeDeps, { n, entityType }: BucketRow, entityId: string): MemberRow | undefined =>
+  rows.memberNamed(n, entityType, entityId);
 
 /** What the lines of a section make of one entity. */
 interface Story {
@@ -144,15 +142,16 @@ function takeEvents(
   const entity = { type: bucket.entityType, id: entityId };
   if (!isWhole && member !== undefined) {
     rows.setMember(bucket.n, { ...member, digest, hasEvents: true });
-    return entities.take(member.entity, entity, events, false);
+    return entities.take(member.entity, entity, events, "more");
   }
   const known = entities.entityOf(entity);
   stay(rows, known);
   const { n } = known;
   // An entity that enters from another bucket of this device may have more here already than it has up to its line.
-  const isElsewhere = rows.membershipsOf(n).some(({ bucket: other, hasEvents }) => hasEvents && other !== bucket.n);
+  const isElsewhere =
+    !known.isNew && rows.membershipsOf(n).some(({ bucket: other, hasEvents }) => hasEvents && other !== bucket.n);
   rows.setMember(bucket.n, { key: member?.key ?? keyOf(entityId), entity: n, digest, hasEvents: true });
-  return entities.take(n, entity, events, isWhole && (isNow || !isElsewhere));
+  return entities.take(n, entity, events, known.isNew ? "first" : isWhole && (isNow || !isElsewhere) ? "whole" : "more");
 }
 
 const remove = ({ rows }: TakeDeps, bucket: BucketRow, leaving: readonly Leaving[]): void => {

@@ -95,13 +95,14 @@ const objectIn = (text: string): JsonObject | null => {
 };
 
 /** What the hub says of an event. */
-export const notesOf = ({ held, clock, clips, head }: HubNote & Pick<PlacedEvent, "head">): string[] => [
+const notesOf = ({ held, clock, clips, head }: HubNote & Pick<PlacedEvent, "head">): string[] => [
   ...(held === null ? [] : [`quarantined: ${held.message}`]),
   ...(clock === null ? [] : ["its device's clock was wrong"]),
   ...clipWords(head.basis, clips),
 ];
 
-const told = (event: HistoryEvent, gate: Pick<Gate, "open">): EntityEvent => {
+/** An event as people are told of it. */
+export const told = (event: HistoryEvent, gate: Pick<Gate, "open">): EntityEvent => {
   const { head, text, position, recordedAtMs, own } = event;
   const written = objectIn(text);
   const { data, withheld } = written === null ? { data: null, withheld: [] } : gate.open(head, written);

@@ -1,7 +1,7 @@
 /**
  * The tables of one view in SQLite, made from its declaration, and their SQL. Each view has a table of rows, one of states, and one for each of its further tables:
  *
- *   view_<name>           n (the entity's number), id, the declared columns, deleted, conflicts, waiting_for, last_position, last_changed, _own, _problem,
+ *   view_<name>           _n (the entity's number), id, the declared columns, deleted, conflicts, waiting_for, last_position, last_changed, _own, _problem,
  *                         _withheld (the columns that this device may not see, as a JSON list; NULL: none)
  *   state_<name>          n, placed (what the hub's feed has brought, packed), shown (the same with own events on top; NULL: there are none)
  *   view_<name>_<table>   _n, _at, the table's columns
@@ -80,7 +80,16 @@ export interface Shown {
 }
 
 /** What is known of an entity in a view. */
-export type Known = Pick<Shown, "placed" | "shown" | "lastPosition" | "lastChangedMs" | "problem">;
+export interface Known extends Pick<Shown, "placed" | "shown" | "lastPosition" | "lastChangedMs" | "problem"> {
+  /** The row as it stands in the table. */
+  readonly cells: Cells;
+}
+
+/** A row's values as SQLite keeps them, by column. */
+type Cells = Readonly<Record<string, SQLOutputValue>>;
+
+/** Statements that write other columns each: an app's events write few combinations of columns. */
+const MAX_UPDATES = 64;
 
 /** A row as it stands in the table. */
 export interface StoredRow {
@@ -103,7 +112,7 @@ export function makeTables(db: DatabaseSync, view: Projection): void {
   dropTables(db, view.name);
   const { name } = view;
   db.exec(
-    `CREATE TABLE ${rowTable(name)} (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, ${definitions(shownColumns(view))}
+    `CREATE TABLE ${rowTable(name)} (_n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, ${definitions(shownColumns(view))}
        deleted INTEGER NOT NULL, conflicts INTEGER NOT NULL, waiting_for TEXT, last_position INTEGER, last_changed TEXT, _own TEXT, _problem TEXT, _withheld TEXT) STRICT`,
   );
   db.exec(`CREATE TABLE ${stateTable(name)} (n INTEGER PRIMARY KEY, placed TEXT, shown TEXT) STRICT`);
@@ -166,8 +175,6 @@ const OWN: readonly Own[] = ["pending", "confirmed", "quarantined"];
 export function openViewRows(view: Projection, prepared: Prepared) {
   const columns = shownColumns(view);
   const names = [
-    "n",
-    "id",
     ...columns.map(([name]) => name),
     "deleted",
     "conflicts",
@@ -179,23 +186,41 @@ export function openViewRows(view: Projection, prepared: Prepared) {
     "_withheld",
   ];
   const [rows, states] = [rowTable(view.name), stateTable(view.name)];
-  const write = `INSERT INTO ${rows} (${names.map(q).join(", ")}) VALUES (${names.map(() => "?").join(", ")})
-    ON CONFLICT (n) DO UPDATE SET ${names
-      .slice(2)
-      .map((name) => `${q(name)} = excluded.${q(name)}`)
-      .join(", ")}`;
-  const known = `SELECT s.placed, s.shown, r.last_position, r.last_changed, r._problem FROM ${states} s JOIN ${rows} r ON r.n = s.n WHERE s.n = ?`;
+  const setting = (of: readonly string[], from: (name: string) => string): string =>
+    of.map((name) => `${q(name)} = ${from(name)}`).join(", ");
+  const write = `INSERT INTO ${rows} (_n, id, ${names.map(q).join(", ")}) VALUES (?, ?, ${names.map(() => "?").join(", ")})
+    ON CONFLICT (_n) DO UPDATE SET ${setting(names, (name) => `excluded.${q(name)}`)}`;
+  const known = `SELECT s.placed AS _placed, s.shown AS _shown, ${names.map((name) => `r.${q(name)}`).join(", ")}
+    FROM ${states} s JOIN ${rows} r ON r._n = s.n WHERE s.n = ?`;
   const writeStates = `INSERT INTO ${states} VALUES (?, ?, ?) ON CONFLICT (n) DO UPDATE SET placed = excluded.placed, shown = excluded.shown`;
   const children = childRows(view, prepared);
+  const updates = new Map<string, string>();
+  /** The statement that writes these columns; `undefined`: there are too many already. */
+  const updateOf = (changed: readonly string[]): string | undefined => {
+    const key = changed.join(",");
+    const there = updates.get(key);
+    if (there !== undefined || updates.size >= MAX_UPDATES) return there;
+    const sql = `UPDATE ${rows} SET ${setting(changed, () => "?")} WHERE _n = ?`;
+    updates.set(key, sql);
+    return sql;
+  };
+  /** Writes what differs only: SQLite writes an index again whose column is written, whatever its value. */
+  const writeRow = (n: number, id: string, values: readonly SQLInputValue[], before: Cells | undefined): void => {
+    const changed = before === undefined ? names : names.filter((name, i) => values[i] !== before[name]);
+    if (changed.length === 0) return;
+    const update = before === undefined ? undefined : updateOf(changed);
+    if (before === undefined || update === undefined) prepared(write).run(n, id, ...values);
+    else prepared(update).run(...values.filter((value, i) => value !== before[names[i]!]), n);
+  };
 
   const stored = (r: Record<string, SQLOutputValue>): StoredRow => ({
-    n: Number(r.n),
+    n: Number(r._n),
     id: String(r.id),
     row: {
       values: Object.fromEntries(columns.map(([name, column]) => [name, valueFromSql(column, r[name])])),
       deleted: r.deleted === 1,
       conflicts: Number(r.conflicts),
-      tables: children.read(Number(r.n)),
+      tables: children.read(Number(r._n)),
       ...(r._withheld == null ? {} : { withheld: namesIn(r._withheld) }),
     },
     waitingFor: vectorIn(r.waiting_for),
@@ -211,42 +236,37 @@ export function openViewRows(view: Projection, prepared: Prepared) {
       const row = prepared(known).get(n);
       return (
         row && {
-          placed: textOrNull(row.placed),
-          shown: textOrNull(row.shown),
+          placed: textOrNull(row._placed),
+          shown: textOrNull(row._shown),
           lastPosition: row.last_position == null ? null : Number(row.last_position),
           lastChangedMs: typeof row.last_changed === "string" ? Date.parse(row.last_changed) : null,
           problem: textOrNull(row._problem),
+          cells: row,
         }
       );
     },
-    write(n: number, id: string, { row, placed, shown, waitingFor, lastPosition, lastChangedMs, own, problem }: Shown): void {
-      const waits = JSON.stringify(waitingFor);
-      prepared(write).run(
-        n,
-        id,
-        ...columns.map(([name, column]) => valueToSql(column, row.values[name])),
-        row.deleted ? 1 : 0,
-        row.conflicts,
-        waits === "{}" ? null : waits,
-        lastPosition,
-        lastChangedMs === null ? null : new Date(lastChangedMs).toISOString(),
-        own,
-        problem,
-        row.withheld === undefined ? null : JSON.stringify(row.withheld),
-      );
+    /** `before`: what was known of the entity just now. Without it, all of the row is written. */
+    write(n: number, id: string, now: Shown, before?: Known): void {
+      const { row, placed, shown, waitingFor, lastPosition, lastChangedMs, own, problem } = now;
+      const values = columns.map(([name, column]) => valueToSql(column, row.values[name]));
+      const waits = Object.keys(waitingFor).length === 0 ? null : JSON.stringify(waitingFor);
+      const withheld = row.withheld === undefined ? null : JSON.stringify(row.withheld);
+      const changedAt = lastChangedMs === null ? null : new Date(lastChangedMs).toISOString();
+      values.push(row.deleted ? 1 : 0, row.conflicts, waits, lastPosition, changedAt, own, problem, withheld);
+      writeRow(n, id, values, before?.cells);
       prepared(writeStates).run(n, placed, shown);
       children.write(n, row.tables);
     },
     setOwn(n: number, own: Own): void {
-      prepared(`UPDATE ${rows} SET _own = ? WHERE n = ?`).run(own, n);
+      prepared(`UPDATE ${rows} SET _own = ? WHERE _n = ?`).run(own, n);
     },
     remove(n: number): void {
-      prepared(`DELETE FROM ${rows} WHERE n = ?`).run(n);
+      prepared(`DELETE FROM ${rows} WHERE _n = ?`).run(n);
       prepared(`DELETE FROM ${states} WHERE n = ?`).run(n);
       children.remove(n);
     },
     row(n: number): StoredRow | undefined {
-      const row = prepared(`SELECT * FROM ${rows} WHERE n = ?`).get(n);
+      const row = prepared(`SELECT * FROM ${rows} WHERE _n = ?`).get(n);
       return row && stored(row);
     },
     count: (): number => Number(prepared(`SELECT count(*) AS n FROM ${rows}`).get()?.n ?? 0),

@@ -16,6 +16,8 @@ export interface Views {
   open(): readonly OpenView[];
   /** Notes by which declarations the hub folds. Returns whether that is news. */
   compare(shapes: Readonly<Record<string, string>>): boolean;
+  /** Has these open again, as `all` gave them: the transaction that changed them was undone. */
+  restore(before: readonly OpenView[]): void;
 }
 
 /** Entities of views that count or compare more than a device holds are not folded on it. */
@@ -43,7 +45,7 @@ export const HUB = "replica_hub";
 const readersText = ({ rights }: Pick<Gate, "rights">, readers: Pins): string =>
   `${canonicalize(readers)}${rights === "" ? "" : ` ${rights}`}`;
 
-// Long because its five ways of looking at the open views share them, and opening replaces them.
+// Long because its six ways of looking at the open views share them, and opening replaces them.
 export function openViews(
   {
     store,
@@ -122,5 +124,6 @@ export function openViews(
       );
       return isNews;
     },
+    restore: set,
   };
 }
