@@ -4,6 +4,7 @@ import type { Log } from "../log/index.ts";
 import { type Anew, type FullRow, foldAnew, rowWith, unpackState } from "../merge/engine.ts";
 import {
   answerAsked,
+  askedAtOf,
   askedEntities,
   type Db,
   eventNamesOf,
@@ -57,7 +58,7 @@ export async function refold(
   for (;;) {
     const asked = await askedEntities(reader, leases, MAX_AT_ONCE);
     if (asked.length === 0) return done;
-    for (const { view, id, shard } of asked) {
+    for (const { view, id, shard, askedAt } of asked) {
       const target = targets.find(({ projection }) => projection.name === view);
       const lease = leases.find((each) => each.shard === shard)!;
       const { position } = lease;
@@ -69,7 +70,7 @@ export async function refold(
           target === undefined || position === null || entries === null
             ? null
             : await refoldOne(deps, { target, id, entries, upTo: position }, { isLive: true });
-        await answerAsked(db, view, id);
+        await answerAsked(db, view, id, askedAt);
         return done;
       });
       keepState?.();
@@ -97,11 +98,12 @@ export async function mend(
 ): Promise<void> {
   const { db } = deps;
   for (const { target, id } of waiting) {
+    const askedAt = await askedAtOf(deps.reader, target.projection.name, id);
     const entries = await historyOf(deps, target, id, upTo);
     const keepState = await inTransaction(db, async () => {
       await moveShards(db, leases, layout, upTo);
       const done = await refoldOne(deps, { target, id, entries, upTo }, { isLive: true });
-      await answerAsked(db, target.projection.name, id);
+      await answerAsked(db, target.projection.name, id, askedAt);
       return done;
     });
     keepState();

@@ -3,7 +3,7 @@
  * declarations; out go plain data. No other folder names a table or the driver; nothing here knows the log or the gate.
  */
 export { type Addition, additionsOf, claimedKeys } from "./additions.ts";
-export { type AskedEntity, answerAsked, askedEntities, askRefold, askWaiting, isAsked } from "./asked.ts";
+export { type AskedEntity, answerAsked, askedAtOf, askedEntities, askRefold, askWaiting, isAsked } from "./asked.ts";
 export { type Audited, auditedAfter, auditedUpTo, lastAudited, lastOfOrigins } from "./audited.ts";
 export { balance, noteReconciled, type Reconciled } from "./balance.ts";
 export { addBuilds, type NewBuild, takeUp } from "./begin.ts";
