@@ -35,7 +35,7 @@ export interface OpenView extends Target {
   readonly isOlder: boolean;
 }
 
-/** An event that was checked. `own`: the epoch of this device that wrote it. `isHere`: its text stands in the table `event`, as it was written. */
+/** An event that was checked. `own`: the epoch of this device that wrote it. `isHere`: its text stood in the table `event` before the page, as it was written. */
 export interface CheckedEvent extends PlacedEvent {
   readonly own: OriginRow | null;
   readonly isHere: boolean;
@@ -220,6 +220,13 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     }
     return { lastPosition, lastChangedMs };
   };
+  /** Whether an own event's text stands in the table `event` now: what came before in the same page may have emptied its row. */
+  const stillHere = ({ own, isHere, head: { seq }, text }: CheckedEvent): boolean => {
+    if (!isHere || own === null) return false;
+    if (rows.ownText(own.id, seq)?.data === text) return true;
+    rows.noteLacking(own.id, seq);
+    return false;
+  };
   const refoldInto = (open: OpenView, n: number, entity: EntityRef, events: readonly PlacedEvent[]): void => {
     show(
       open,
@@ -243,7 +250,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       const added = events.filter((event) => {
         const isNew = rows.addPlaced(
           { entity: n, origin: originNumber(event.head.origin) },
-          event.isHere ? { ...event, text: null } : event,
+          stillHere(event) ? { ...event, text: null } : event,
         );
         if (event.own !== null) rows.placeOwn(event.own.id, event.head.seq, n);
         return isNew;
