@@ -46,22 +46,24 @@ export async function follow(serving: Serving, held: HeldBucket, at: Cursor): Pr
     const stands = at.line === 0 || line !== null;
     const told = stands ? await (held.statesOnly ? statesAfter : linesAfter)(serving, held, at, after) : "unknown";
     if (told !== "unknown") return told;
-    await oweLeft(serving, held, at, after);
+    // What is not looked at in this page is in the next: nobody is told to compare whose debts are not noted.
+    if (!(await oweLeft(serving, held, at, after))) return false;
   }
   sections.push({ kind: "unknown", bucket });
   return true;
 }
 
-/** A replica that compares deletes who has left since its cursor, as one that follows does. */
-async function oweLeft({ store, room, owe }: Serving, { bucket }: HeldBucket, at: Cursor, had: AfterLine): Promise<void> {
+/** A replica that compares deletes who has left since its cursor, as one that follows does. Returns whether all of them are noted; `false`: the page has no questions left. */
+async function oweLeft({ store, room, owe }: Serving, { bucket }: HeldBucket, at: Cursor, had: AfterLine): Promise<boolean> {
   for (let after = had; room.ask(); ) {
     const found = await store.left(bucket, { had, after }, LEFT_AT_A_TIME);
     const last = found.at(-1);
-    if (last === undefined) return;
+    if (last === undefined) return true;
     await owe(`${nameOf(at)} ${last.seal} ${last.position} ${last.ordinal}`, bucket, found);
-    if (found.length < LEFT_AT_A_TIME) return;
+    if (found.length < LEFT_AT_A_TIME) return true;
     after = { seal: last.seal, line: last };
   }
+  return false;
 }
 
 /** Goes along lines and says where a reader of them stands. */

@@ -3,7 +3,7 @@
  *
  *   nothing changed ─▶ an empty page, from memory        else ─▶ each bucket that is asked for, in the order of its priority, until the page is full
  */
-import type { BucketId, IncarnationId } from "../core/index.ts";
+import { type BucketId, type IncarnationId, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { entityViews, scopedViews, scopesOf, shapeDigest, type View } from "../merge/engine.ts";
 import { compare } from "./compare.ts";
@@ -156,6 +156,9 @@ const owing =
     await once(`${device} ${bucket} ${at} ${Math.max(...bySeal.keys())} ${left.length}`, () => store.owes(debts));
   };
 
+/** How often a list is noted that other processes replace by theirs. */
+const MAX_NOTING = 5;
+
 type Tell = (told: ToldHolding) => Promise<void>;
 
 /** Notes what holders are told that they may hold, before they are told, and once: whoever comes with that list later, perhaps to another process, deletes what it may not hold then. */
@@ -164,9 +167,15 @@ function telling(store: Pick<FeedStore, "noteHolding">): Tell {
   return async (told) => {
     const { holder, digest } = told;
     if (last.get(holder) === digest) return;
-    const isNoted = await store.noteHolding(told);
     last.delete(holder);
-    if (!isNoted) return;
+    // Another process noted another list just now. What is told must be noted, or nobody knows later what the device had to delete.
+    for (let n = 1; !(await store.noteHolding(told)); n++)
+      if (n >= MAX_NOTING)
+        throw new TributaryError(
+          "backend-failed",
+          "what this site may hold changes too fast to be noted",
+          "Pull again in a few seconds.",
+        );
     if (last.size >= MAX_TOLD) last.delete(last.keys().next().value!);
     last.set(holder, digest);
   };

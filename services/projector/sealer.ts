@@ -108,7 +108,8 @@ export function sealerOver(
     const standing = await feedStanding(db);
     if (!canSeal(standing)) return 0;
     if (standing.isShut) await boundShut(db);
-    await placeCaseNotes(db, standing.common);
+    // A note is placed by its entity's bucket, which may not be made yet.
+    if (!standing.isMaking) await placeCaseNotes(db, standing.common);
     const doesKnow = !standing.isNew && standing.revision !== null && !isOvertaken;
     // What the database knows of the facts need not be read again: there may be very many.
     const from = standing.isNew || standing.revision === null ? 0 : standing.revision + 1;
@@ -140,7 +141,13 @@ export function sealerOver(
 }
 
 type Ready = FeedStanding & { readonly common: Position };
-const canSeal = (standing: FeedStanding): standing is Ready => standing.isWaiting && standing.common !== null;
+/**
+ * A shut feed is sealed once all of it is made, and so is one that begins: by a part of a bucket, replicas would delete the rest. A shut feed without lines is looked at too, so that it is opened again.
+ */
+const canSeal = (standing: FeedStanding): standing is Ready =>
+  standing.common !== null &&
+  !(standing.isMaking && (standing.isShut || standing.isNew)) &&
+  (standing.isWaiting || standing.isShut);
 
 /** Where the log's facts were read, they count: somebody may have written since the last seal, or the log may have been set back. */
 const nextAfter = ({ number, revision }: FeedStanding, facts: HeadsSoFar | null): Next => ({

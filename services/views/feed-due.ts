@@ -68,7 +68,9 @@ export async function beginFeed(db: Db, views: readonly View[], rebuilt: Readonl
   for (const home of homes.values()) {
     const before = made.get(home.entity);
     const isSame = before?.columns === columnsOf(home) && before.due !== "gone";
-    if (!isBuiltAs(home, live) || isOthers(before, views, live) || (isSame && !rebuilt.has(home.name))) continue;
+    // What is due for a view that was the home before is due for this one now: nobody else would do it.
+    const isOurs = isSame && (before.due === null || before.view === home.name);
+    if (!isBuiltAs(home, live) || isOthers(before, views, live) || (isOurs && !rebuilt.has(home.name))) continue;
     isChanged ||= before !== undefined && before.columns !== columnsOf(home);
     await noteDue(db, { type: home.entity, view: home.name, columns: columnsOf(home), due: dueOf(before, isSame) });
   }

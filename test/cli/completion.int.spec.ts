@@ -72,7 +72,7 @@ describe("completion in bash", () => {
     ["an operand behind an option with its value", ["schema", "mode", "--data", "x", "site", "READO"], ["READONLY"]],
     ["nothing that is not there", ["site", "add", "--nonsense"], []],
     ["folders", ["schema", "lint", "gat"], ["gate"]],
-    ["files and folders", ["audit", "verify", "--anchor", "soa"], ["soak.ts"]],
+    ["files and folders", ["audit", "verify", "--anchor", "soa"], ["soak.ts", "soak.unit.spec.ts"]],
     ["shells", ["completion", "z"], ["zsh"]],
   ])("offers %s", async (_, words, offered) => {
     expect(await inBash([words])).toEqual([[...offered].sort()]);

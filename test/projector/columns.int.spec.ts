@@ -98,7 +98,7 @@ describe("each column of the hub's tables", () => {
           "quarantine_code",
         ],
         ...["quarantined", "raw", "reason", "recorded_at", "released_data", "released_version", "settled_at", "settled_note"],
-        ...["settled_position", "stack", "state", "text", "view"],
+        ...["settled_position", "stack", "state", "taken_at", "taken_by", "text", "view"],
       ].sort(),
     );
   });

@@ -4,7 +4,8 @@ import { openPostgresFeed, type Server, serve } from "../../services/exchange/in
 import type { Projection, View } from "../../services/merge/engine.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { makeFeed } from "../../services/projector/feed-maker.ts";
-import { beginFeed, connectViews, type Db, holdShards, inTransaction, lockFeed } from "../../services/views/index.ts";
+import { sealerOver } from "../../services/projector/sealer.ts";
+import { beginFeed, connectViews, type Db, holdShards, inTransaction, lockFeed, shutFeed } from "../../services/views/index.ts";
 import { expectFeedWhole, linesOf } from "../support/feed.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 import { requestOf } from "../support/memory-replica.ts";
@@ -253,6 +254,11 @@ describe("a scope that is changed at a hub with servers", () => {
     await makeFeed({ db: own, views: hub.projections }, { part: 1_000_000 });
     const whole = await madeNow();
     await putBack();
+    await makeFeed({ db: own, views: hub.projections }, { part: 3, once: true });
+    // A process that cannot make the rest, since it has other views, seals nothing of what is made, and opens nothing.
+    expect(await sealerOver(hub.log).seal(own)).toBe(0);
+    expect(await count("SELECT count(*) FROM tributary.feed WHERE seal IS NULL")).toBeGreaterThan(0);
+    for (const each of [before, after]) expect(await answer(each)).toMatchObject({ seal: 0, holding: null });
     expect(await makeKilled(3)).toBeGreaterThan(2);
     expect(await madeNow()).toEqual(whole);
     for (const each of [before, after]) expect(await answer(each)).toMatchObject({ seal: 0, holding: null });
@@ -262,5 +268,22 @@ describe("a scope that is changed at a hub with servers", () => {
     expect(await answer(before)).toMatchObject({ seal: 0, holding: null, withdrawn: [] });
     expect(await held(after)).toEqual([[null], ["V0"], ["V1"], ["V2"], ["V3"]]);
     await Promise.all([before.feed.close(), after.feed.close()]);
+  });
+
+  it("is told again also where there was nothing to move", async () => {
+    await sealed();
+    await hub.projector.close();
+    await inTransaction(own, () => shutFeed(own));
+    expect(await sealerOver(hub.log).seal(own)).toBe(0);
+    expect(await count("SELECT count(*) FROM tributary.feed_shut")).toBe(0);
+  });
+
+  it("is made by the view that is its home now, where another one began it", async () => {
+    await hub.db.query("UPDATE tributary.feed_scope SET due = 'same', view = 'retired' WHERE entity_type = 'beneficiary'");
+    await begin();
+    await makeFeed({ db: own, views: hub.projections }, { part: 1_000 });
+    expect(await count("SELECT count(*) FROM tributary.feed_scope WHERE due IS NOT NULL")).toBe(0);
+    hub.projector = await hub.startProjector(hub.projections);
+    await expectFeedWhole(hub);
   });
 });

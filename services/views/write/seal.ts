@@ -73,17 +73,19 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
   };
 }
 
-/** Notes up to which lines all must be sealed before replicas are told anything again. Call it once all lines are made. */
+/** Notes up to which lines all must be sealed before replicas are told anything again, if all lines are made. */
 export async function boundShut(db: Db): Promise<void> {
   await db.query(
-    "UPDATE tributary.feed_shut SET through = coalesce((SELECT max(position) FROM tributary.feed WHERE seal IS NULL), -1) WHERE through IS NULL",
+    `UPDATE tributary.feed_shut SET through = coalesce((SELECT max(position) FROM tributary.feed WHERE seal IS NULL), -1)
+     WHERE through IS NULL AND NOT EXISTS (SELECT FROM tributary.feed_scope WHERE due IS NOT NULL)`,
   );
 }
 
-/** Lets replicas be told of the feed again, if all is sealed that they wait for. */
+/** Lets replicas be told of the feed again, if all is made and sealed that they wait for. */
 export async function openFeedAgain(db: Db): Promise<void> {
   await db.query(
     `DELETE FROM tributary.feed_shut s WHERE s.through IS NOT NULL
+       AND NOT EXISTS (SELECT FROM tributary.feed_scope WHERE due IS NOT NULL)
        AND NOT EXISTS (SELECT FROM tributary.feed f WHERE f.seal IS NULL AND f.position <= s.through)`,
   );
 }
