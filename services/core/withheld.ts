@@ -55,9 +55,11 @@ export function followWithheld(run: (data: JsonObject) => unknown, { data, withh
   try {
     result = run(seen);
   } catch (error) {
-    if (!wasRead()) throw error;
+    if (!wasRead() && !isUncloned(error)) throw error;
     return { kind: "unknown" };
   }
+  // The data themselves may be among the result: then it holds the stand-ins, though nothing has read them yet.
+  holdsStandIn(result);
   if (!wasRead()) return { kind: "same", result };
   // Whether a stand-in is there, is true or equals something can be asked without its noticing: only a function that asks nothing is believed.
   if (!copiesOnly(text) || !isJsonObject(result as JsonValue)) return { kind: "unknown" };
@@ -66,7 +68,13 @@ export function followWithheld(run: (data: JsonObject) => unknown, { data, withh
   return { kind: "parts", result: Object.fromEntries(members.filter(([name]) => !held.includes(name))), withheld: held };
 }
 
-/** A row or document whose withheld members note that they were read. `null` stands for each, or what `standsFor` gives. */
+/** `structuredClone` reads all members, and refuses what `watched` makes. */
+const isUncloned = (error: unknown): boolean => error instanceof DOMException && error.name === "DataCloneError";
+
+/**
+ * A row or document whose withheld members note that they were read. `null` stands for each, or what `standsFor` gives. The names of all members are read, too, where `data` does not say at which place
+ * a withheld one stands.
+ */
 export function watched(
   data: JsonObject,
   withheld: readonly string[],
@@ -74,6 +82,7 @@ export function watched(
 ): { readonly seen: JsonObject; readonly wasRead: () => boolean } {
   let isRead = false;
   const seen: Record<string, JsonValue> = { ...data };
+  const hasPlaces = withheld.every((name) => Object.hasOwn(data, name));
   for (const name of withheld)
     Object.defineProperty(seen, name, {
       configurable: true,
@@ -86,7 +95,11 @@ export function watched(
         Object.defineProperty(seen, name, { configurable: true, enumerable: true, writable: true, value });
       },
     });
-  return { seen, wasRead: () => isRead };
+  const ownKeys = (target: JsonObject): (string | symbol)[] => {
+    isRead = true;
+    return Reflect.ownKeys(target);
+  };
+  return { seen: hasPlaces ? seen : new Proxy(seen, { ownKeys }), wasRead: () => isRead };
 }
 
 const standIns = new WeakSet<object>();
@@ -109,6 +122,9 @@ function holdsStandIn(value: unknown): boolean {
   return standIns.has(value) || Object.values(value).some(holdsStandIn);
 }
 
+const OPERATES =
+  /\b(?:get|set|new|async|await|yield|throw|try|if|do|in|of|typeof|void|delete|instanceof|switch|case|while|for|with|__proto__)\b/;
+
 /**
  * Whether the text of a function does nothing but take apart and put together: `({ data, site }) => ({ ...data, site })`. It holds no operator, no call and no condition, so it cannot tell one
  * value from another.
@@ -116,5 +132,5 @@ function holdsStandIn(value: unknown): boolean {
 function copiesOnly(text: string): boolean {
   const plain = text.replaceAll(/"[^"\\\n]*"|'[^'\\\n]*'/g, "0").replaceAll("=>", ";");
   if (!/^[\w$\s{}(),.:;]*$/.test(plain)) return false;
-  return !/[\w$)\]}]\s*\(/.test(plain) && !/\b(?:get|set|new|async|await|yield|throw|try|if|do|in|of)\b/.test(plain);
+  return !/[\w$)\]}]\s*\(/.test(plain) && !OPERATES.test(plain);
 }

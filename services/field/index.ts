@@ -32,7 +32,7 @@ import type { EntityEvent, Explained, OpenConflict } from "./replica/stories.ts"
 import type { Replica } from "./replica/types.ts";
 import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
 import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
-import { type FieldName, isCorrupt, openStore, type Store } from "./store.ts";
+import { type FieldName, isDamaged, openStore, type Store, storeError } from "./store.ts";
 import { noViews, pull, type SyncOptions, type SyncResult, sync } from "./sync.ts";
 import type { AnyEventOf, AnyTypes, EventName, EventOf, FieldTypes, QueryOf, RowOf, ViewName } from "./types.ts";
 
@@ -228,11 +228,11 @@ function replicaOf(
       return { replica: null, damage };
     }
     store.close();
-    throw error;
+    throw storeError(store.path, error);
   }
 }
 
-const isDamage = (error: unknown): boolean => isCorrupt(error) || (isTributaryError(error) && isCorrupt(error.cause));
+const isDamage = (error: unknown): boolean => isDamaged(error) || (isTributaryError(error) && isDamaged(error.cause));
 
 /** Closes the database when the schemas of a folder cannot be read. */
 function schemasOf(store: Store, dir: string): FieldSchemas {

@@ -108,9 +108,6 @@ const SIXTH = `
   CREATE TABLE replica_view (name TEXT PRIMARY KEY, shape TEXT NOT NULL, readers TEXT NOT NULL, is_older INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 `;
 
-/** No view has this shape: so all are made again, and folded again from the events that are here. */
-const SEVENTH = "UPDATE replica_view SET shape = ''";
-
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, what: "events, epochs, what was seen, imported and quarantined", up: (db) => db.exec(FIRST) },
   {
@@ -131,8 +128,8 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 6, what: "what the hub's feeds have brought", up: (db) => db.exec(SIXTH) },
   {
     version: 7,
-    what: "tables of views in which a declared column may be called n: they are made again",
-    up: (db) => db.exec(SEVENTH),
+    what: "tables of views in which a declared column may be called n",
+    up: seventh,
   },
 ];
 
@@ -156,6 +153,15 @@ function third(db: DatabaseSync): void {
     if (!there.has(name)) db.exec(`ALTER TABLE origin ADD COLUMN ${name} ${type}`);
   db.exec(ASIDE);
   db.exec("UPDATE origin SET offered_through = max(offered_through, queued_through)");
+}
+
+/** An entity's number is called `_n` in the tables of rows, too. They keep what is in them: of what the hub gave as states only, a device has nothing to make it from again. */
+function seventh(db: DatabaseSync): void {
+  const isKey = db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = 'n' AND pk = 1");
+  for (const { name } of db.prepare("SELECT name FROM replica_view").all()) {
+    const table = `view_${String(name)}`;
+    if (isKey.get(table) !== undefined) db.exec(`ALTER TABLE "${table}" RENAME COLUMN n TO _n`);
+  }
 }
 
 /**

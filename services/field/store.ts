@@ -227,14 +227,18 @@ const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
 
-/** Whether SQLite found a page damaged, or lost. */
-export const isCorrupt = (error: unknown): boolean =>
-  [SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_IOERR].includes(((error as { errcode?: number } | null)?.errcode ?? -1) & 0xff);
+const codeOf = (error: unknown): number => ((error as { errcode?: number } | null)?.errcode ?? -1) & 0xff;
+
+/** Whether SQLite found what a file says to be damaged. */
+export const isDamaged = (error: unknown): boolean => [SQLITE_CORRUPT, SQLITE_NOTADB].includes(codeOf(error));
+
+/** Whether SQLite found a page damaged, or could not read it: the disk may give it another time. */
+export const isCorrupt = (error: unknown): boolean => isDamaged(error) || codeOf(error) === SQLITE_IOERR;
 
 /** A failure of SQLite as one of our errors. */
 export function storeError(path: string, error: unknown): unknown {
   if (error instanceof TributaryError) return error;
-  const code = ((error as { errcode?: number }).errcode ?? -1) & 0xff;
+  const code = codeOf(error);
   const because = { cause: error };
   switch (code) {
     case SQLITE_FULL:
@@ -272,7 +276,7 @@ export function storeError(path: string, error: unknown): unknown {
       return new TributaryError(
         "disk-full",
         `the disk failed while writing ${path}: ${messageOf(error)}`,
-        "Check the disk; all earlier events are safe.",
+        "Check the disk and try again; all earlier events are safe.",
         because,
       );
     default:

@@ -6,7 +6,7 @@ import { defineProjection, map, set, text } from "../../services/merge/index.ts"
 import { closeWhole, pagesOf, spoilPage } from "../support/damage.ts";
 import { pushToMemory } from "../support/memory-push.ts";
 import { expectSame, pulling, replicaOf } from "../support/pull.ts";
-import { hubWith, number, openAt, policyOf, registered, updated } from "../support/replicas.ts";
+import { hubWith, number, openAt, policyOf, registered, updated, VIEWS } from "../support/replicas.ts";
 import { tempDir } from "../support/temp.ts";
 
 const KAMPALA_ONLY = policyOf("kampala", ["kampala"], { district: "Kampala" });
@@ -70,6 +70,36 @@ describe("a device whose file is damaged where its own events stand", () => {
     } finally {
       warn.mockRestore();
     }
+  });
+});
+
+describe("a disk that fails while a device opens its database", () => {
+  it.each([
+    ["cannot be read", 10, "the disk failed"],
+    ["is full", 13, "the disk is full"],
+  ])("is said to be at fault where it %s, and not the file: the device opens when it works again", async (_, errcode, words) => {
+    const hub = await hubWith(KAMPALA_ONLY);
+    const path = join(tempDir(), "f.db");
+    let fails = true;
+    const gate = {
+      ...hub.gate,
+      pins() {
+        if (fails) throw Object.assign(new Error("disk I/O error"), { errcode });
+        return hub.gate.pins();
+      },
+    };
+    const opened = () =>
+      openField({ path, name: { org: "relief", site: "kampala", device: "t1" }, schemas: gate, now: hub.now, views: VIEWS });
+    expect(opened).toThrow(
+      expect.objectContaining({
+        code: "disk-full",
+        message: expect.stringContaining(words),
+        hint: expect.stringContaining("try again"),
+      }),
+    );
+    fails = false;
+    using field = opened();
+    expect(field.replica).not.toBeNull();
   });
 });
 
@@ -165,7 +195,7 @@ describe("a view with a column called n", () => {
     expect(field.query("people", { where: { n: "Katwe" } })).toMatchObject([{ id: number(2), _own: "confirmed" }]);
   });
 
-  it("is made anew in a database of an earlier program, with all that was in it", async () => {
+  it("is in a database of an earlier program with all that was in it", async () => {
     const hub = await hubWith(KAMPALA_ONLY);
     const juba = hub.device("juba");
     for (const n of [1, 2, 3]) await juba.write(registered(n, "Kampala"));

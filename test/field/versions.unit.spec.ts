@@ -4,7 +4,11 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it } from "vitest";
 import { openField, salvage } from "../../services/field/index.ts";
 import { MIGRATIONS, SCHEMA_VERSION } from "../../services/field/migrations.ts";
-import { number, SCHEMAS, update } from "../support/hub.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
+import { number as numberOf, SCHEMAS, update } from "../support/hub.ts";
+import { openMemoryHub } from "../support/memory-hub.ts";
+import { expectSame, pulling, replicaOf } from "../support/pull.ts";
+import { number, openAt, policyOf, registered, updated } from "../support/replicas.ts";
 import { tempDir } from "../support/temp.ts";
 
 const DIR = join(import.meta.dirname, "versions");
@@ -45,7 +49,7 @@ describe.each(MIGRATIONS.map(({ version }) => version))("a device's database of 
     expect(field.store.origin(1)).toMatchObject({ offeredThrough: 1, keptThrough: null });
     expect(field.store.rows.importedLast("beneficiary.registered", "JUB-000001")).toBe("d".repeat(64));
     expect(field.store.rows.lastImport()).toBeNull();
-    const next = await field.append(update(number(1), { village: "Kator" }));
+    const next = await field.append(update(numberOf(1), { village: "Kator" }));
     expect(next).toMatchObject({ origin: "relief.juba.t1.zzzzzzzz", seq: 0 });
     expect(field.store.db.prepare("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION });
   });
@@ -71,4 +75,51 @@ describe.each(MIGRATIONS.map(({ version }) => version))("a device's database of 
     using db = new DatabaseSync(path, { readOnly: true });
     expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: version });
   });
+});
+
+it("a device of version 6 that opens without a link has the rows that the hub gave as states only", async () => {
+  const households = defineProjection({
+    name: "people",
+    entity: "beneficiary",
+    columns: { given_name: text(), district: text({ index: true }), village: text() },
+    scopeBy: ["district"],
+    tables: { homes: { columns: { village: text() }, rows: ({ village }) => (village === null ? [] : [{ village }]) } },
+    events: { "beneficiary.registered": set(), "beneficiary.updated": set() },
+  });
+  const views = [households];
+  const hub = await openMemoryHub({ views });
+  await hub.setPolicy(policyOf("kampala", ["kampala"], { district: "Kampala" }, { statesOnly: true }));
+  const juba = hub.device("juba");
+  for (const n of [1, 2, 3]) await juba.write(registered(n, "Kampala", { village: `village ${n}` }));
+  await hub.seal();
+  const path = join(tempDir(), "f.db");
+  {
+    using field = openAt(hub, "kampala", { path, views });
+    await pulling(hub).pull(field);
+    // As a program of that time made the tables.
+    field.store.db.exec(
+      "ALTER TABLE view_people RENAME COLUMN _n TO n; ALTER TABLE view_people DROP COLUMN _withheld; PRAGMA user_version = 6",
+    );
+  }
+  {
+    using field = openAt(hub, "kampala", { path, views });
+    expect(field.query("people", { where: { district: "Kampala" }, order: "id" })).toMatchObject(
+      [1, 2, 3].map((n) => ({ id: number(n), given_name: `Amina ${n}`, _withheld: [] })),
+    );
+    expect(replicaOf(field).row("people", number(2))?.row.tables).toEqual({ homes: [{ village: "village 2" }] });
+    expect(expectSame(hub, field, "beneficiary")).toBe(3);
+    await field.append(updated(2, { village: "Katwe" }));
+    expect(replicaOf(field).row("people", number(2))).toMatchObject({
+      own: "pending",
+      row: { values: { given_name: "Amina 2" }, tables: { homes: [{ village: "Katwe" }] } },
+    });
+  }
+  const tables = (of: string) => {
+    using db = new DatabaseSync(of);
+    const names = ["view_people", "state_people", "view_people_homes"];
+    return names.map((name) => db.prepare("SELECT name, type, pk FROM pragma_table_info(?) ORDER BY name").all(name));
+  };
+  const fresh = join(tempDir(), "new.db");
+  openAt(hub, "kampala", { path: fresh, views }).close();
+  expect(tables(path)).toEqual(tables(fresh));
 });

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { canonicalize, isJsonObject, type JsonObject, type JsonValue, RESOLVED } from "../../services/core/index.ts";
+import {
+  canonicalize,
+  followWithheld,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  RESOLVED,
+  watched,
+} from "../../services/core/index.ts";
 import { addWinsSet, counter } from "../../services/merge/crdt/index.ts";
 import {
   type Columns,
@@ -310,5 +318,42 @@ describe("a value that is withheld (I40)", () => {
       [null, true, null],
       ["1", undefined, null],
     ]);
+  });
+});
+
+describe("what a function makes of data with withheld members", () => {
+  const opened = { data: { a: "1", z: "2" }, withheld: ["phone"] };
+  const all: JsonObject = { a: "1", phone: "0912", z: "2" };
+  const follow = (run: (data: JsonObject) => unknown) => followWithheld(run, { ...opened, data: { ...opened.data } });
+
+  it.each<[string, (data: JsonObject) => unknown]>([
+    ["their kind", (data) => ({ kind: typeof data.phone })],
+    ["nothing, by way of them", (data) => ({ kind: void data.phone })],
+    ["the order of all members", (data) => ({ second: Object.keys(data)[1] })],
+    ["a copy that the platform makes", (data) => structuredClone(data)],
+    ["a text of all", (data) => ({ text: JSON.stringify(data) })],
+  ])("is not known where it looks at %s", (_, run) => {
+    expect(() => run({ ...all })).not.toThrow();
+    expect(follow(run)).toEqual({ kind: "unknown" });
+  });
+
+  it("is known, but for them, where it hands on the data themselves, or a copy", () => {
+    const rest = { kind: "parts", result: { a: "1", z: "2" }, withheld: ["phone"] };
+    expect(follow((data) => data)).toEqual(rest);
+    expect(follow((data) => ({ ...data }))).toEqual(rest);
+    expect(follow(({ a, phone }) => ({ a, extra: { phone } }))).toEqual({
+      ...{ kind: "parts", result: { a: "1" }, withheld: ["extra"] },
+    });
+    expect(follow((data) => ({ extra: [data] }))).toEqual({ kind: "unknown" });
+  });
+
+  it("is the same everywhere where it looks at none of them", () => {
+    expect(follow(({ a, z }) => ({ both: `${a}${z}` }))).toEqual({ kind: "same", result: { both: "12" } });
+    expect(follow((data) => ({ has: Object.hasOwn(data, "phone"), a: data.a }))).toEqual({
+      ...{ kind: "same", result: { has: true, a: "1" } },
+    });
+    // A row names all its columns, each at its place.
+    const { seen, wasRead } = watched({ a: "1", phone: null, z: "2" }, ["phone"]);
+    expect([Object.keys(seen), wasRead()]).toEqual([["a", "phone", "z"], false]);
   });
 });

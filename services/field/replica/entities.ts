@@ -35,7 +35,7 @@ export interface OpenView extends Target {
   readonly isOlder: boolean;
 }
 
-/** An event that was checked. `own`: the epoch of this device that wrote it. `isHere`: its text stands in the table `event`, as it was written. */
+/** An event that was checked. `own`: the epoch of this device that wrote it. `isHere`: its text stood in the table `event` before the page, as it was written. */
 export interface CheckedEvent extends PlacedEvent {
   readonly own: OriginRow | null;
   readonly isHere: boolean;
@@ -126,19 +126,20 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     });
     return { own: ownOf(n), events };
   };
-  /** Of an entity whose events do not come, its states say which own events the hub has placed. */
-  const placeSeen = (n: number, states: Readonly<Record<string, string>>): void => {
-    if (Object.keys(states).length === 0) return;
-    rows.unplaceOwn(n);
+  /** Of an entity whose events do not come, the states that all its views have taken say which own events the hub has placed. */
+  const placeSeen = (n: number, taken: readonly EntityState[]): void => {
     const own = rows.unplacedOf(n);
     if (own.length === 0) return;
-    const seen = Object.values(states).reduce<Vector>((all, packed) => join(all, unpackState(packed).seen), {});
+    const seen = taken.reduce<Vector>((all, state) => join(all, state.seen), {});
     const names = new Map(store.origins().map(({ id, name }) => [id, name]));
     for (const { origin, seq } of own) {
       const name = names.get(origin);
       if (name !== undefined && seq <= (seen[name] ?? -1)) rows.placeOwn(origin, seq, n);
     }
   };
+  /** Own events that a view's state has not: where only states come, one view may have an event that another has not. */
+  const unseenBy = (n: number, { state }: Folding, events: readonly Counted[]): readonly Counted[] =>
+    rows.countPlaced(n) > 0 ? events : events.filter(({ head: { origin, seq } }) => seq > (state.seen[origin] ?? -1));
   /** Writes what a view shows of an entity, or takes its row away where nothing is known of it any more. */
   const show = (
     open: OpenView,
@@ -150,7 +151,8 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       before,
     }: { readonly top: OnTop; readonly last: Pick<Known, "lastPosition" | "lastChangedMs">; readonly before?: Known | undefined },
   ): void => {
-    const own = top.events.length === 0 ? null : withOwn(open, id, { placed: placed?.state, own: top.events }, gate);
+    const onTop = placed === null || top.events.length === 0 ? top.events : unseenBy(n, placed, top.events);
+    const own = onTop.length === 0 ? null : withOwn(open, id, { placed: placed?.state, own: onTop }, gate);
     const shown = own ?? placed;
     if (shown === null) {
       if (open.rows.known(n) === undefined) return;
@@ -172,6 +174,15 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
   };
   const stateIn = (packed: string | null | undefined): EntityState | undefined =>
     packed == null ? undefined : unpackState(packed);
+  /** A state that came packed, with its row. `null`: the hub folds it as this device does, and yet this device cannot show it. It waits for the events. */
+  const packedIn = (open: OpenView, id: string, packed: string): (Folding & { readonly packed: string }) | null => {
+    try {
+      const state = unpackState(packed);
+      return { state, row: shownBy(open, id, state), problem: null, packed };
+    } catch {
+      return null;
+    }
+  };
   /** The placed state of a view with its row; `null`: there is none, or it cannot be shown. */
   const placedIn = (open: OpenView, id: string, known: Known | undefined): (Folding & { readonly packed: string }) | null => {
     const state = stateIn(known?.placed);
@@ -209,6 +220,13 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     }
     return { lastPosition, lastChangedMs };
   };
+  /** Whether an own event's text stands in the table `event` now: what came before in the same page may have emptied its row. */
+  const stillHere = ({ own, isHere, head: { seq }, text }: CheckedEvent): boolean => {
+    if (!isHere || own === null) return false;
+    if (rows.ownText(own.id, seq)?.data === text) return true;
+    rows.noteLacking(own.id, seq);
+    return false;
+  };
   const refoldInto = (open: OpenView, n: number, entity: EntityRef, events: readonly PlacedEvent[]): void => {
     show(
       open,
@@ -232,7 +250,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       const added = events.filter((event) => {
         const isNew = rows.addPlaced(
           { entity: n, origin: originNumber(event.head.origin) },
-          event.isHere ? { ...event, text: null } : event,
+          stillHere(event) ? { ...event, text: null } : event,
         );
         if (event.own !== null) rows.placeOwn(event.own.id, event.head.seq, n);
         return isNew;
@@ -250,20 +268,17 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     },
 
     takeStates(n, entity, states, isSame) {
-      placeSeen(n, states);
+      const open = viewsOf(entity.type);
+      const taken = open.flatMap((each) => {
+        const packed = isSame(each.view.name) ? states[each.view.name] : undefined;
+        return packed === undefined ? [] : [{ open: each, placed: packedIn(each, entity.id, packed) }];
+      });
+      rows.unplaceOwn(n);
+      const shown = taken.flatMap(({ placed }) => (placed === null ? [] : [placed.state]));
+      if (shown.length === open.length) placeSeen(n, shown);
       const top = onTopOf(n);
-      for (const open of viewsOf(entity.type)) {
-        const packed = states[open.view.name];
-        if (packed === undefined || !isSame(open.view.name)) continue;
-        let placed: (Folding & { readonly packed: string }) | null = null;
-        try {
-          const state = unpackState(packed);
-          placed = { state, row: shownBy(open, entity.id, state), problem: null, packed };
-        } catch {
-          // The hub folds it as this device does, and yet this device cannot show it. It waits for the events.
-        }
-        show(open, { n, id: entity.id }, placed, { top, last: { lastPosition: null, lastChangedMs: null } });
-      }
+      for (const { open: each, placed } of taken)
+        show(each, { n, id: entity.id }, placed, { top, last: { lastPosition: null, lastChangedMs: null } });
     },
 
     reshow(n, entity) {
@@ -307,7 +322,12 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       }
     },
 
-    refold: (open, n, entity) => refoldInto(open, n, entity, rows.placedOf(n)),
+    refold(open, n, entity) {
+      const events = rows.placedOf(n);
+      // The view has no state any more that has own events in it.
+      if (events.length === 0) rows.unplaceOwn(n);
+      refoldInto(open, n, entity, events);
+    },
 
     remove(n, entity) {
       for (const open of viewsOf(entity.type)) {

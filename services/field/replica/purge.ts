@@ -37,6 +37,8 @@ export function purgeMembers(
   const { rows, entities } = deps;
   let [count, events, sum] = [0, 0, 0n];
   const gone: EntityRow[] = [];
+  const whole = new Set(rows.buckets().flatMap(({ n, statesOnly }) => (statesOnly ? [] : [n])));
+  const compared = new Set<number>();
   for (const { key, entity: n, digest, passedOver = 0 } of leaving) {
     rows.removeMember(bucket.n, key, n);
     const entity = rows.entity(n);
@@ -45,7 +47,7 @@ export function purgeMembers(
     // What another bucket of this device has stays.
     const others = rows.membershipsOf(n);
     if (others.length > 0) {
-      events += keepStatesOnly(deps, entity, others);
+      if (others.every((other) => !whole.has(other.bucket))) events += keepStatesOnly(deps, entity, others, compared);
       continue;
     }
     rows.setClean(false);
@@ -55,6 +57,7 @@ export function purgeMembers(
     entities.remove(n, entity);
     gone.push(entity);
   }
+  for (const n of compared) compareAll(rows, n);
   const purge: Purge = { bucket: bucket.id, seal, entities: count, events, fingerprint: fingerprintOf(sum), reason };
   const number = rows.addPurge(purge);
   for (const entity of gone) {
@@ -64,18 +67,22 @@ export function purgeMembers(
   return purge;
 }
 
-/** Deletes the history of an entity that is only in buckets of states any more, and what that history gave: its states are fetched. Returns how many events there were. */
-function keepStatesOnly({ rows, entities }: PurgeDeps, entity: EntityRow, members: readonly MemberRow[]): number {
+/** Deletes the history of an entity that is only in buckets of states any more, and what that history gave: its states are fetched. Notes the buckets to compare; returns how many events there were. */
+function keepStatesOnly(
+  { rows, entities }: PurgeDeps,
+  entity: EntityRow,
+  members: readonly MemberRow[],
+  compared: Set<number>,
+): number {
   const { n } = entity;
   const events = rows.countPlaced(n);
-  const whole = new Set(rows.buckets().flatMap((bucket) => (bucket.statesOnly ? [] : [bucket.n])));
-  if (events === 0 || members.some(({ bucket }) => whole.has(bucket))) return 0;
+  if (events === 0) return 0;
   entities.remove(n, entity);
   entities.reshow(n, entity);
   rows.setClean(false);
   for (const member of members) {
     rows.setMember(member.bucket, { ...member, digest: GENESIS, hasEvents: false });
-    compareAll(rows, member.bucket);
+    compared.add(member.bucket);
   }
   return events;
 }
