@@ -3,6 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
 import { type Field, salvage } from "../../services/field/index.ts";
 import { moveOn, takeBack } from "../../services/field/move.ts";
+import { openReplicaRows } from "../../services/field/replica/rows.ts";
 import { defineProjection, lastWriteWins, logOrder, set, text } from "../../services/merge/index.ts";
 import { openMemoryHub } from "../support/memory-hub.ts";
 import { pushToMemory } from "../support/memory-push.ts";
@@ -184,6 +185,26 @@ describe("a purge", () => {
     } finally {
       full.mockRestore();
     }
+  });
+
+  it("is not confirmed while something stands in the files that another program of the device has deleted since they were written anew", async () => {
+    const { field, leave, pull } = await withPerson();
+    using _ = field;
+    using other = new DatabaseSync(field.store.path);
+    const exec = DatabaseSync.prototype.exec;
+    const during = vi.spyOn(DatabaseSync.prototype, "exec").mockImplementation(function (this: DatabaseSync, sql) {
+      exec.call(this, sql);
+      if (sql === "VACUUM") openReplicaRows(other).noteDeleted();
+    });
+    try {
+      await leave(2);
+      expect((await pull(field)).some(({ hasWritten }) => hasWritten)).toBe(false);
+      expect(typesOf(field)).toEqual([]);
+    } finally {
+      during.mockRestore();
+    }
+    expect((await pull(field)).some(({ hasWritten }) => hasWritten)).toBe(true);
+    expect(typesOf(field)).toEqual(["replica.purged"]);
   });
 
   it("writes a large file anew every ten minutes at most, and when it is closed", async () => {

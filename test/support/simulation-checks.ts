@@ -65,7 +65,7 @@ const NEVER: Readonly<Record<string, string>> = {
   "content under a name that it has no more": `SELECT e.head AS id FROM event e JOIN origin o ON o.id = e.origin
     WHERE e.seq > o.kept_through AND e.data <> '' AND NOT EXISTS (SELECT 1 FROM aside a WHERE a.origin = e.origin AND a.seq = e.seq)`,
   "a purge that is not confirmed": "SELECT bucket AS id FROM replica_purge",
-  "bytes of what was deleted": "SELECT key AS id FROM meta WHERE key = 'replica_deleted' AND value = '1'",
+  "bytes of what was deleted": "SELECT key AS id FROM meta WHERE key = 'replica_deleted' AND value <> '0'",
 };
 
 /** Whether a device keeps what it should not have, places events where the hub's log does not have them, or shows own events as if these were still to come. */

@@ -48,7 +48,7 @@ export function purgeMembers(
       events += keepStatesOnly(deps, entity, others);
       continue;
     }
-    rows.setClean(false);
+    rows.noteDeleted();
     count++;
     events += rows.countPlaced(n) + passedOver;
     sum += partOf(entity.id, digest, sha256Hex);
@@ -72,7 +72,7 @@ function keepStatesOnly({ rows, entities }: PurgeDeps, entity: EntityRow, member
   if (events === 0 || members.some(({ bucket }) => whole.has(bucket))) return 0;
   entities.remove(n, entity);
   entities.reshow(n, entity);
-  rows.setClean(false);
+  rows.noteDeleted();
   for (const member of members) {
     rows.setMember(member.bucket, { ...member, digest: GENESIS, hasEvents: false });
     compareAll(rows, member.bucket);
@@ -99,7 +99,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
       if (head !== null) types.add(head.type);
       rows.purgeOwn(number, seq);
       rows.removeOwn(number, seq);
-      rows.setClean(false);
+      rows.noteDeleted();
     }
   }
   for (const each of types) rows.forgetImported(each, id);
@@ -112,7 +112,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
   entities.remove(n, entity);
   rows.forgetSeen(type, id);
   rows.removeEntity(n);
-  rows.setClean(false);
+  rows.noteDeleted();
 }
 
 const isMember = (rows: ReplicaRows, type: string, id: string): boolean => {

@@ -97,16 +97,20 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
 
   /** Writes what is confirmed of purges, as far as this device has the form for it, and none of what was deleted stands in the files any more. */
   const confirmPurges = (): void => {
-    if (!scrubber.isClean() || gate.subjectFor(PURGED) === undefined || rows.donePurges().length === 0) return;
+    if (gate.subjectFor(PURGED) === undefined || rows.donePurges().length === 0) return;
     const { org, site, device } = store.name;
+    let hasConfirmed = false;
     const entity = { type: REPLICA_ENTITY, id: `${org}.${site}.${device}` };
     store.transaction(() => {
-      for (const { n, ...purge } of rows.donePurges()) {
+      // Another program may have deleted more, or confirmed this, since it was looked at.
+      const done = scrubber.isClean() ? rows.donePurges() : [];
+      for (const { n, ...purge } of done) {
         append([{ type: PURGED, entity, actor: device, data: purge as unknown as JsonObject }]);
         rows.removePurge(n);
       }
+      hasConfirmed = done.length > 0;
     });
-    hasWritten = true;
+    hasWritten ||= hasConfirmed;
   };
   /** Takes what was deleted out of the files, and then confirms it. What fails of that is tried again later: after the next page, and when the replica is opened. */
   const finishPurges = (isNow: boolean): void => {
@@ -215,7 +219,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           const purges = rows.buckets().map((bucket): Purge => withdraw(of, bucket, reason));
           if (reason === "revoked") purgeOwn(deps);
           store.setMeta(HOLDING, "");
-          rows.setClean(false);
+          rows.noteDeleted();
           return purges;
         },
         { isLast: true },
