@@ -1,6 +1,6 @@
 /**
  * Deletes what a device may not hold any more: rows, states, events, what it has seen, what it imported, and the content of its own events that the hub has. Own events that have no receipt yet
- * stay until they do. Once nothing is left, `replica.purged` says so to the hub.
+ * stay until they do, and all of them as long as the hub's log may have been set back behind their receipts. Once nothing is left, `replica.purged` says so to the hub.
  *
  *   left the bucket ─┬─ in another bucket of the device ─▶ stays; without its history, where that one has states only
  *                    └─ deleted ─┬────────────────────────────────────────────▶ the files are written anew ─▶ confirmed by an event
@@ -9,6 +9,7 @@
 import { fingerprintOf, GENESIS, partOf, QUARANTINE_ENTITY } from "../../core/index.ts";
 import { sha256Hex } from "../../core/node.ts";
 import type { Purge } from "../../exchange/protocol/index.ts";
+import { receiptsCount } from "../life.ts";
 import { headOf } from "../reading.ts";
 import type { Store } from "../store.ts";
 import { compareAll, dropParts } from "./asks.ts";
@@ -84,6 +85,7 @@ function keepStatesOnly({ rows, entities }: PurgeDeps, entity: EntityRow, member
 function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): void {
   const { n, type, id } = entity;
   const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
+  const isCertain = receiptsCount(store);
   let [waits, stays] = [false, false];
   const types = new Set<string>();
   for (const { origin: number, seq, state } of rows.ownOf(n)) {
@@ -91,8 +93,8 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
     if (origin === undefined) continue;
     const isHeld = state === "quarantined" && isMember(rows, QUARANTINE_ENTITY, `${origin.name}/${seq}`);
     if (state === "aside" || isHeld) stays = true;
-    // What lies on a damaged page cannot be overwritten: nothing is confirmed of it.
-    else if (seq > origin.syncedThrough || rows.isDamaged(number, seq)) waits = true;
+    // What lies on a damaged page cannot be overwritten: nothing is confirmed of it. And a log that was set back may lack what it gave a receipt for.
+    else if (!isCertain || seq > origin.syncedThrough || rows.isDamaged(number, seq)) waits = true;
     else {
       const stored = rows.ownText(number, seq);
       const head = stored === undefined ? null : headOf(stored.head, origin.name, seq);

@@ -16,6 +16,7 @@ import {
 } from "../../exchange/protocol/index.ts";
 import type { Gate, Pins } from "../../gate/index.ts";
 import { rowsHash, scopedViews, unpackState, type View } from "../../merge/engine.ts";
+import { lifeTold, noteLife } from "../life.ts";
 import { emptyMoved } from "../move.ts";
 import type { NewEvent } from "../outbox.ts";
 import { headOf, PURGED_HEAD } from "../reading.ts";
@@ -47,7 +48,6 @@ export interface ReplicaOptions {
 const SEAL = "replica_seal";
 /** In which older versions the hub's views read, as JSON. */
 const READERS = "replica_readers";
-const INCARNATION = "replica_incarnation";
 /** So many buckets are asked for at a time, unless the caller chooses. */
 const ASKED_AT_ONCE = 64;
 const REFOLDED_AT_ONCE = 1_000;
@@ -185,6 +185,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const own = ownEvents(deps, page);
       const taken = working(
         (): PageTaken => {
+          noteLife(store, page.incarnation, isSetBack);
           if (isSetBack) for (const bucket of rows.buckets()) fillAnew(rows, bucket);
           refreshOwn(deps);
           if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
@@ -196,7 +197,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
           const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);
           purgeLeaving(deps);
-          noteHub(page);
+          if (page.seal !== 0 && store.meta(SEAL) !== String(page.seal)) store.setMeta(SEAL, String(page.seal));
           return made;
         },
         { hasMore: page.more },
@@ -275,11 +276,6 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   return replica;
 
-  function noteHub({ incarnation, seal }: Page): void {
-    for (const [key, value] of [[INCARNATION, incarnation], ...(seal === 0 ? [] : [[SEAL, String(seal)] as const])] as const)
-      if (store.meta(key) !== value) store.setMeta(key, value);
-  }
-
   function historyOf(n: number): readonly HistoryEvent[] {
     const origins = store.origins();
     const own = rows.ownOf(n);
@@ -319,7 +315,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
  * same.
  */
 function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
-  const before = store.meta(INCARNATION);
+  const before = lifeTold(store);
   return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
 }
 
