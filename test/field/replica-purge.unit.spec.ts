@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, StatementSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
 import { type Field, salvage } from "../../services/field/index.ts";
 import { moveOn, takeBack } from "../../services/field/move.ts";
@@ -79,6 +79,62 @@ describe("an event that a device wrote again under another name", () => {
     expect(typesOf(field)).toContain("replica.purged");
     expect(bytesAt(field)).not.toContain(`${MARK}-own`);
     expect(bytesAt(field)).not.toContain(number(1));
+  });
+
+  it("is deleted before its purge is confirmed, where another program wrote when it was to be emptied", async () => {
+    const { hub, field, leave, pull } = await withPerson();
+    using _ = field;
+    await field.append(updated(1, { phone: "+254712345678" }));
+    await pushToMemory(hub, field);
+    await field.append(updated(1, { village: `${MARK}-own` }));
+    const { rows, current } = field.store;
+    const { emptyMoved } = rows;
+    const locked = () => {
+      throw Object.assign(new Error("database is locked"), { errcode: 5 });
+    };
+    Object.assign(rows, { emptyMoved: locked });
+    moveOn(field.store, { originId: current().id, keptThrough: 0, aside: null, isShared: true });
+    await pushToMemory(hub, field);
+    await hub.seal();
+    await pull(field);
+    await leave(1);
+    await pull(field);
+    expect(bytesAt(field)).toContain(`${MARK}-own`);
+    expect(typesOf(field)).not.toContain("replica.purged");
+    Object.assign(rows, { emptyMoved });
+    await pull(field);
+    expect(typesOf(field)).toContain("replica.purged");
+    expect(bytesAt(field)).not.toContain(`${MARK}-own`);
+  });
+
+  it("costs one look at what the hub has sent, however many there are", async () => {
+    const { hub, field, pull } = await withPerson();
+    using _ = field;
+    await field.append(updated(1, { phone: "+254712345678" }));
+    await field.appendMany(Array.from({ length: 40 }, (_, n) => updated(1, { village: `Own ${n}` })));
+    await pushToMemory(hub, field);
+    await hub.seal();
+    await pull(field);
+    let looks = 0;
+    for (const name of ["all", "run"] as const) {
+      const of = StatementSync.prototype[name] as (...given: unknown[]) => never;
+      vi.spyOn(StatementSync.prototype, name).mockImplementation(function (this: StatementSync, ...given: unknown[]) {
+        const isLook = /(FROM|UPDATE) replica_event\b/.test(this.sourceSQL) && !/ n = \?/.test(this.sourceSQL);
+        if (isLook) looks++;
+        return of.apply(this, given);
+      });
+    }
+    try {
+      moveOn(field.store, { originId: field.store.current().id, keptThrough: 0, aside: null, isShared: true });
+    } finally {
+      vi.restoreAllMocks();
+    }
+    expect(looks).toBe(1);
+    expect(
+      replicaOf(field)
+        .history(person(1))
+        .filter(({ text }) => text?.includes("Own ")),
+    ).toHaveLength(40);
   });
 
   it("counts once when the database is salvaged", async () => {

@@ -27,7 +27,7 @@ import { rowHashesOf, rowTexts, withheldIn } from "./hash.ts";
 import { HOLDING, type HoldingDeps, withdraw } from "./holding.ts";
 import { noteWritten, refreshOwn } from "./own.ts";
 import { purgeLeaving, purgeOwn } from "./purge.ts";
-import { type BucketRow, openReplicaRows } from "./rows.ts";
+import { type BucketRow, openReplicaRows, type ReplicaRows } from "./rows.ts";
 import { openScrubber } from "./scrub.ts";
 import { ownEvents, type PageTaken, takePage } from "./take.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
@@ -114,9 +114,12 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   /** Takes what was deleted out of the files, and then confirms it. What fails of that is tried again later: after the next page, and when the replica is opened. */
   const finishPurges = (isNow: boolean): void => {
-    scrubber.scrub(isNow);
     try {
-      confirmPurges();
+      if (rows.isClean() && rows.donePurges().length === 0) return;
+      // What was written again under another name is part of what is deleted.
+      const isEmptied = emptyLeft(store, rows);
+      scrubber.scrub(isNow);
+      if (isEmptied) confirmPurges();
     } catch (error) {
       entities.forget();
       if (!isTributaryError(error)) throw error;
@@ -142,7 +145,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
     return result;
   };
 
-  emptyLeft(store);
+  emptyLeft(store, rows);
   working(() => {
     openAll();
     refreshOwn(deps);
@@ -319,20 +322,27 @@ function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
   return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
 }
 
-/** Empties rows of events that were written again under another name, as programs before this one left them, and those that could not be emptied then. */
-function emptyLeft(store: Store): void {
+/**
+ * Empties rows of events that were written again under another name, as programs before this one left them, and those that could not be emptied then. Returns `false` where some are left though their pages
+ * are whole.
+ */
+function emptyLeft(store: Store, rows: ReplicaRows): boolean {
+  let isEmptied = true;
   for (const { id, keptThrough } of store.origins()) {
     if (keptThrough === null) continue;
     try {
-      emptyMoved(
-        store,
-        store.rows.movedBeyond(id, PURGED_HEAD).map((seq) => [id, seq]),
-      );
+      const left = store.rows.movedBeyond(id, PURGED_HEAD);
+      if (left.length === 0) continue;
+      store.transaction(() => rows.noteDeleted());
+      if (!emptyMoved(store, left.map((seq) => [id, seq] as const))) isEmptied = false;
     } catch (error) {
       // A page of them is damaged. The events themselves stand elsewhere.
-      if (!isCorrupt(error)) throw error;
+      if (isCorrupt(error)) continue;
+      if (!isTributaryError(error)) throw error;
+      isEmptied = false;
     }
   }
+  return isEmptied;
 }
 
 /** What is shown soonest comes first: states and news, then histories; among these by priority. */
