@@ -100,7 +100,7 @@ export function openReplicaRows(db: DatabaseSync) {
     ...texts,
     ...eventRows(prepared, texts),
     ...ownRows(prepared),
-    ...ownContentRows(prepared),
+    ...ownContentRows(prepared, texts),
     ...purgeRows(prepared),
     ...viewCatalogRows(prepared),
   };
