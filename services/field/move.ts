@@ -121,7 +121,10 @@ export function emptyMoved(store: Store, moved: readonly Row[]): boolean {
     for (const [origin, rows] of Map.groupBy(moved, ([id]) => id)) {
       const seqs = rows.map(([, seq]) => seq);
       const placed = Map.groupBy(
-        store.rows.placedWithoutText(origin, seqs.reduce((least, seq) => Math.min(least, seq))),
+        store.rows.placedWithoutText(
+          origin,
+          seqs.reduce((least, seq) => Math.min(least, seq)),
+        ),
         ({ seq }) => seq,
       );
       const empty = (some: readonly number[]): void =>

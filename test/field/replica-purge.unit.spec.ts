@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { DatabaseSync, StatementSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
+import type { Page } from "../../services/exchange/protocol/index.ts";
 import { type Field, salvage } from "../../services/field/index.ts";
+import { receiptsCount } from "../../services/field/life.ts";
 import { moveOn, takeBack } from "../../services/field/move.ts";
 import { openReplicaRows } from "../../services/field/replica/rows.ts";
 import { defineProjection, lastWriteWins, logOrder, set, text } from "../../services/merge/index.ts";
@@ -355,6 +357,51 @@ describe("a hub whose log was set back", () => {
     expect(placed()).toEqual(now);
     expect(states.sort()).toEqual([number(1), number(2)]);
     for (const field of [kampala, gulu]) expect(expectSame(hub, field, "beneficiary")).toBe(2);
+  });
+});
+
+describe("a hub of which one door learns of new seals later than another", () => {
+  const twoDoors = async () => {
+    const clock = { nowMs: Date.UTC(2026, 4, 3) };
+    const made = await withPerson(() => clock.nowMs);
+    const { juba, hub, field, step, pull } = made;
+    const late: Page = await made.ask(field, {}, false);
+    await juba.write(registered(3, "Kampala"));
+    await hub.seal();
+    await pull(field);
+    const stale = () => step(field, { onPage: () => late }, false);
+    const phases = () =>
+      new Set(
+        replicaOf(field)
+          .buckets()
+          .map(({ phase }) => phase),
+      );
+    return { ...made, clock, stale, phases };
+  };
+
+  it("is asked again, and nothing that came is fetched once more or deleted", async () => {
+    const { hub, field, clock, stale, phases, pull } = await twoDoors();
+    using _ = field;
+    expect(await stale()).toMatchObject({ isBehind: true, purged: [], withdrawn: [] });
+    expect(phases()).toEqual(new Set(["follow"]));
+    clock.nowMs += 500;
+    expect(await stale()).toMatchObject({ isBehind: true });
+    await pull(field);
+    clock.nowMs += 700;
+    expect(await stale()).toMatchObject({ isBehind: true });
+    const taken = await pull(field);
+    expect(taken.map(({ events, isBehind }) => [events, isBehind])).toEqual([[0, false]]);
+    expect(expectSame(hub, field, "beneficiary")).toBe(3);
+  });
+
+  it("is told from one whose feed was set back: that says so again a second later, and then all is fetched", async () => {
+    const { field, clock, stale, phases } = await twoDoors();
+    using _ = field;
+    expect(await stale()).toMatchObject({ isBehind: true });
+    clock.nowMs += 1_000;
+    expect(await stale()).toMatchObject({ isBehind: false });
+    expect(phases()).toEqual(new Set(["events"]));
+    expect(receiptsCount(field.store)).toBe(false);
   });
 });
 

@@ -276,7 +276,12 @@ async function pullOnly(world: World, device: Device): Promise<void> {
   const { store, gate, replica } = device.field;
   if (replica === null) throw new Error("the device has no replica");
   const pulling = { store, gate, schemas: null, replica, turns: inTurns(), onTaken: () => {} };
-  await pullAll(pulling, wayTo(world, device, () => null), {}, emptyPull());
+  await pullAll(
+    pulling,
+    wayTo(world, device, () => null),
+    {},
+    emptyPull(),
+  );
   world.counts.pulledFirst++;
 }
 

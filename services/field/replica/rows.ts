@@ -82,7 +82,9 @@ export function openReplicaRows(db: DatabaseSync) {
     deletedMark,
     /** Each deletion leaves another mark, so that whoever takes the bytes out of the files sees whether another program has deleted meanwhile. */
     noteDeleted(): void {
-      prepared("INSERT INTO meta VALUES ('replica_deleted', ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(randomUUID());
+      prepared("INSERT INTO meta VALUES ('replica_deleted', ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(
+        randomUUID(),
+      );
     },
     /** Notes that nothing stands in the files of what was deleted until a mark was left. Later deletions keep theirs. */
     setClean(mark: string): void {
