@@ -213,7 +213,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
           const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);
           purgeLeaving(deps);
-          if (page.seal !== 0 && store.meta(SEAL) !== String(page.seal)) store.setMeta(SEAL, String(page.seal));
+          if ((page.seal !== 0 || isSetBack) && store.meta(SEAL) !== String(page.seal)) store.setMeta(SEAL, String(page.seal));
           return made;
         },
         { hasMore: page.more },
