@@ -71,29 +71,6 @@ describe("a device that pulls", () => {
     expect(way.asked[0]).toMatchObject({ buckets: {}, summary: expect.any(String) });
   });
 
-  it("asks again where a door does not know the hub's newest seal yet, and has all in the end", async () => {
-    const hub = await hubOf(3);
-    using field = tablet(hub);
-    const way = memoryWay(hub, field);
-    await field.pull(way.options);
-    const before = await hub.store.newest();
-    await hub.device("juba").write(registered(personNo(50), "Kampala"));
-    await hub.seal();
-    await field.pull(way.options);
-    way.pages.length = 0;
-    const after = await hub.store.newest();
-    expect(after.number).toBeGreaterThan(before.number);
-    const newest = vi.spyOn(hub.store, "newest").mockImplementation(async () => (way.pages.length === 0 ? before : after));
-    try {
-      const pulled = await field.pull(way.options);
-      expect(way.pages).toHaveLength(2);
-      expect(pulled).toMatchObject({ events: 0, purged: { entities: 0 }, current: pulled.buckets });
-    } finally {
-      newest.mockRestore();
-    }
-    expect(field.query("people").map(({ id }) => id)).toContain(personNo(50));
-  });
-
   it("goes on after each cut where it was: nothing that came is asked for again, and pages get smaller", async () => {
     const hub = await hubOf(60);
     using field = tablet(hub);

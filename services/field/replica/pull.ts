@@ -7,7 +7,7 @@
  *                                                                 └─▶ done
  */
 import { type BucketId, isTributaryError, saysRevoked, TributaryError } from "../../core/index.ts";
-import { chainHash, pause, sha256Hex, zstd } from "../../core/node.ts";
+import { chainHash, sha256Hex, zstd } from "../../core/node.ts";
 import { decodePage, type Page, type PullQuestion, type Purge } from "../../exchange/protocol/index.ts";
 import type { Gate } from "../../gate/index.ts";
 import type { SyncProgress } from "../push/pass.ts";
@@ -24,9 +24,6 @@ const META_BYTES = "pull_bytes";
 const META_AT = "pulled_at";
 /** So many answers in a row may bring nothing before the hub counts as failing. */
 const MAX_IDLE_PAGES = 4;
-/** Who answers without knowing the newest seal is asked again after so many milliseconds, and so often in all: long enough to see that the log was set back instead. */
-const BEHIND_PAUSE_MS = 300;
-const MAX_BEHIND = 6;
 
 export interface PullOptions {
   /** How many buckets are asked for at a time; default: as many as a page may answer. */
@@ -121,15 +118,8 @@ type Pulls = Pick<Transport, "pull" | "receivedBytes">;
 export async function pullAll(deps: PullDeps, transport: Pulls, options: PullOptions, tally: PullTally): Promise<void> {
   const { store, replica } = deps;
   const size = pageSize(store);
-  const exchange = async (
-    question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">,
-  ): Promise<Answered> => {
-    for (let tries = 1; ; tries++) {
-      const answered = await deps.turns(() => exchanged(deps, transport, { question, size, options, tally }));
-      if (!answered.isBehind || tries >= MAX_BEHIND || options.signal?.aborted) return answered;
-      await pause(BEHIND_PAUSE_MS, options.signal ?? new AbortController().signal);
-    }
-  };
+  const exchange = (question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">): Promise<Answered> =>
+    deps.turns(() => exchanged(deps, transport, { question, size, options, tally }));
   try {
     if (!(await exchange(() => ({ ...replica.summary(), buckets: replica.asks(0) }))).isReady) return;
     let idle = 0;
@@ -160,7 +150,7 @@ const noProgress = ({ refused }: Taken): TributaryError =>
     "Pull again later; if it stays so, tell whoever runs the hub. What is here already is whole.",
   );
 
-/** What an answer has changed. `isReady`: whether the hub has sealed anything, and this was by its newest seal; if not, it says nothing of what there is. */
+/** What an answer has changed. `isReady`: whether the hub has sealed anything; if not, it says nothing of what there is. */
 interface Answered extends Taken {
   readonly isReady: boolean;
 }
@@ -214,7 +204,7 @@ async function exchanged(
     const { events, entities, current, buckets } = pullResultOf(tally, replica);
     options.onProgress({ kind: "pulled", events, entities, current, buckets });
   }
-  return { ...taken, isReady: page.seal > 0 && !taken.isBehind };
+  return { ...taken, isReady: page.seal > 0 };
 }
 
 /** How large pages are asked for: half after a failure, twice as large again after each that came. */

@@ -30,7 +30,7 @@ import { purgeLeaving, purgeOwn } from "./purge.ts";
 import { type BucketRow, openReplicaRows, type ReplicaRows } from "./rows.ts";
 import { openScrubber } from "./scrub.ts";
 import { ownEvents, type PageTaken, takePage } from "./take.ts";
-import type { HistoryEvent, Replica, Taken } from "./types.ts";
+import type { HistoryEvent, Replica } from "./types.ts";
 import { addIndex } from "./view-rows.ts";
 import { HUB, openViews } from "./views.ts";
 
@@ -51,12 +51,6 @@ const READERS = "replica_readers";
 /** So many buckets are asked for at a time, unless the caller chooses. */
 const ASKED_AT_ONCE = 64;
 const REFOLDED_AT_ONCE = 1_000;
-/** A door that still answers by a lower seal after so many milliseconds does not lack the newest one by chance. Doors look for it every 250 ms. */
-const BEHIND_MS = 1_000;
-const NOTHING_TAKEN: Taken = {
-  ...{ events: 0, entities: 0, purged: [], refused: [], added: [], withdrawn: [] },
-  ...{ isBehind: true, hasWritten: false, hasMore: false },
-};
 
 // Long because it gives its parts to each other, and its answers to those who ask.
 /** Opens the replica in a device's database. Views whose declaration has changed are folded again, from the events that are here. */
@@ -67,7 +61,6 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   const entities = openEntities({ store, rows, gate, viewsOf: views.of });
   const homes = scopedViews(declared);
   const deps = { store, rows, entities };
-  const standingOf = judgePages(store, now);
   const scrubber = openScrubber(rows, now);
   /** Whether confirmations were written since a page was taken. */
   let hasWritten = false;
@@ -188,13 +181,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
         }),
       ),
     take(page) {
-      const standing = standingOf(page);
-      // Nothing of it is taken: by what a door does not know yet, events would be missing that the hub has.
-      if (standing === "behind") {
-        asked = {};
-        return NOTHING_TAKEN;
-      }
-      const isSetBack = standing === "set-back";
+      const isSetBack = isFromBackup(store, page);
       // What was asked about the log that was lost is not answered any more.
       const answered = isSetBack ? {} : asked;
       asked = {};
@@ -213,14 +200,14 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
           const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);
           purgeLeaving(deps);
-          if ((page.seal !== 0 || isSetBack) && store.meta(SEAL) !== String(page.seal)) store.setMeta(SEAL, String(page.seal));
+          if (page.seal !== 0 && store.meta(SEAL) !== String(page.seal)) store.setMeta(SEAL, String(page.seal));
           return made;
         },
         { hasMore: page.more },
       );
       const wrote = hasWritten;
       hasWritten = false;
-      return { ...taken, isBehind: false, hasWritten: wrote };
+      return { ...taken, hasWritten: wrote };
     },
     refresh() {
       working(() => {
@@ -326,29 +313,13 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   }
 }
 
-/** How a page stands to the one before: it goes on from there; its hub's log was set back meanwhile; or who answered does not know the newest seal yet. */
-type Standing = "goes-on" | "set-back" | "behind";
-
 /**
- * Judges pages. A log that was set back gives positions again that it gave before, and events that it took once more have others than the replica has, though their histories are the same. A hub with several
- * doors may answer from one that learns of the newest seal a moment later than the others: a lower seal counts only if the hub still says so a second later.
+ * Whether the hub's log was set back since the last page. It gives positions again that it gave before, and events that it took once more have others than the replica has, though their histories are the
+ * same.
  */
-function judgePages(store: Store, now: () => number): (page: Page) => Standing {
-  let lowerSinceMs: number | null = null;
-  return ({ incarnation, seal }) => {
-    const before = lifeTold(store);
-    const isOther = before !== null && before !== incarnation;
-    if (seal === 0 && !isOther) return "goes-on";
-    if (isOther || seal >= Number(store.meta(SEAL) ?? 0)) {
-      lowerSinceMs = null;
-      return isOther ? "set-back" : "goes-on";
-    }
-    const nowMs = now();
-    if (lowerSinceMs === null || nowMs < lowerSinceMs) lowerSinceMs = nowMs;
-    if (nowMs - lowerSinceMs < BEHIND_MS) return "behind";
-    lowerSinceMs = null;
-    return "set-back";
-  };
+function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
+  const before = lifeTold(store);
+  return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
 }
 
 /**

@@ -23,7 +23,7 @@ export interface PageDeps extends HoldingDeps {
 type Asked = Readonly<Record<BucketId, BucketAsk>>;
 
 /** What a page has changed, but for what is written about it. */
-export type PageTaken = Omit<Taken, "hasWritten" | "isBehind">;
+export type PageTaken = Omit<Taken, "hasWritten">;
 
 export function takePage(deps: PageDeps, page: Page, asked: Asked): PageTaken {
   const { rows } = deps;

@@ -27,8 +27,6 @@ export interface Taken {
   readonly withdrawn: readonly { readonly bucket: BucketId; readonly why: string }[];
   /** Whether own events were written since the page before that are to be sent: confirmations of purges. */
   readonly hasWritten: boolean;
-  /** Whether nothing of the page was taken, since it says less than one before it: who answered did not know the hub's newest seal yet, or its log was set back. Ask again after a moment. */
-  readonly isBehind: boolean;
   /** Whether there is more to ask for at once. */
   readonly hasMore: boolean;
 }
