@@ -108,24 +108,58 @@ export function moveOn(store: Store, { originId, keptThrough, aside, isShared }:
 /** The row of an own event: its epoch's number, and its seq. */
 type Row = readonly [origin: number, seq: number];
 
+/** So many rows are emptied in a transaction. */
+const EMPTIED_AT_ONCE = 500;
+
 /**
- * Empties the rows of events that were written again under another name. In a transaction of its own: a row that becomes smaller makes SQLite look at the pages beside its own, and once it has met a damaged page it
- * writes nothing more in that transaction. What cannot be emptied then is tried again when the database is opened with views.
+ * Empties the rows of events that were written again under another name. In transactions of their own: a row that becomes smaller makes SQLite look at the pages beside its own, and once it has met a damaged page it
+ * writes nothing more in that transaction. What cannot be emptied now is tried again before a purge is confirmed, and when the database is opened with views. Throws no failure of the storage: the events
+ * themselves are written already. Returns `false` where rows are left though their pages are whole: the disk is full, or another program writes.
  */
-export function emptyMoved(store: Store, moved: readonly Row[]): void {
-  const empty = (rows: readonly Row[]): boolean => {
-    try {
-      store.transaction(() => {
-        for (const [origin, seq] of rows) store.rows.emptyMoved(origin, seq, PURGED_HEAD);
-      });
-      return true;
-    } catch (error) {
-      if (isCorrupt(error) || (isTributaryError(error) && error.code === "data-corrupt")) return false;
-      throw error;
+export function emptyMoved(store: Store, moved: readonly Row[]): boolean {
+  try {
+    for (const [origin, rows] of Map.groupBy(moved, ([id]) => id)) {
+      const seqs = rows.map(([, seq]) => seq);
+      const placed = Map.groupBy(
+        store.rows.placedWithoutText(
+          origin,
+          seqs.reduce((least, seq) => Math.min(least, seq)),
+        ),
+        ({ seq }) => seq,
+      );
+      const empty = (some: readonly number[]): void =>
+        store.transaction(() => {
+          for (const seq of some) {
+            // What the replica has of it keeps its text.
+            for (const { n } of placed.get(seq) ?? []) store.rows.keepText(n, origin, seq);
+            store.rows.emptyMoved(origin, seq, PURGED_HEAD);
+          }
+        });
+      for (let at = 0; at < seqs.length; at += EMPTIED_AT_ONCE) aroundDamage(seqs.slice(at, at + EMPTIED_AT_ONCE), empty);
     }
-  };
-  if (moved.length > 0 && !empty(moved)) for (const row of moved) empty([row]);
+    return true;
+  } catch (error) {
+    if (isDamage(error)) return true;
+    if (isTributaryError(error)) return false;
+    throw error;
+  }
 }
+
+/** Does something with all numbers but those with which it meets a damaged page. */
+function aroundDamage(numbers: readonly number[], work: (some: readonly number[]) => void): void {
+  try {
+    work(numbers);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    if (numbers.length === 1) return;
+    const middle = numbers.length >> 1;
+    aroundDamage(numbers.slice(0, middle), work);
+    aroundDamage(numbers.slice(middle), work);
+  }
+}
+
+const isDamage = (error: unknown): boolean =>
+  isCorrupt(error) || (isTributaryError(error) && (error.code === "data-corrupt" || isCorrupt(error.cause)));
 
 /** What stays on the device, and why, by epoch and seq. */
 type Damage = Map<number, Map<number, Damaged>>;

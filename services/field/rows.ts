@@ -188,12 +188,22 @@ function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
       )
         .all(origin, head)
         .map(({ seq }) => Number(seq)),
-    /** Empties an event that was written again: its content stands under the new name. What the replica has of it keeps its text. `head`: what stands there instead. */
-    emptyMoved(origin: number, seq: number, head: string): void {
+    /** The replica's rows of an epoch's events from a seq on whose text stands in the table `event`. Reads the replica's whole table, unless it has nothing of the epoch. */
+    placedWithoutText(origin: number, from: number): { readonly n: number; readonly seq: number }[] {
+      const r = prepared("SELECT r.n FROM replica_origin r JOIN origin o ON o.name = r.name WHERE o.id = ?").get(origin);
+      if (r === undefined) return [];
+      return prepared("SELECT n, seq FROM replica_event WHERE data IS NULL AND origin = ? AND seq >= ?")
+        .all(Number(r.n), from)
+        .map((row) => ({ n: Number(row.n), seq: Number(row.seq) }));
+    },
+    /** Writes the text of an event into its row of the replica. */
+    keepText(n: number, origin: number, seq: number): void {
       prepared(
-        `UPDATE replica_event SET data = (SELECT e.data FROM event e WHERE e.origin = ?1 AND e.seq = ?2)
-         WHERE data IS NULL AND origin = (SELECT r.n FROM replica_origin r JOIN origin o ON o.name = r.name WHERE o.id = ?1) AND seq = ?2`,
-      ).run(origin, seq);
+        "UPDATE replica_event SET data = (SELECT e.data FROM event e WHERE e.origin = ? AND e.seq = ?) WHERE n = ? AND data IS NULL",
+      ).run(origin, seq, n);
+    },
+    /** Empties an event that was written again: its content stands under the new name. `head`: what stands there instead. */
+    emptyMoved(origin: number, seq: number, head: string): void {
       prepared("UPDATE event SET head = ?3, data = '', fingerprint = '' WHERE origin = ?1 AND seq = ?2").run(origin, seq, head);
     },
     eventHash: (origin: number, seq: number): SQLOutputValue | undefined =>

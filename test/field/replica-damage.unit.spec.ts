@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, StatementSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
 import { type Field, openField } from "../../services/field/index.ts";
 import { defineProjection, map, set, text } from "../../services/merge/index.ts";
@@ -45,6 +45,63 @@ describe("a device whose file is damaged where its own events stand", () => {
     expect(field.query("people", { where: { id: number(9) } })).toHaveLength(1);
     await field.append(updated(9, { village: "Katwe" }));
     expect(field.query("people", { where: { village: "Katwe" } })).toMatchObject([{ id: number(9), _own: "pending" }]);
+  });
+
+  it("pulls on when what is to be deleted stands beside the damage, and confirms nothing of it", async () => {
+    const hub = await hubWith(KAMPALA_ONLY);
+    const path = join(tempDir(), "f.db");
+    const pulls = pulling(hub);
+    {
+      using field = openAt(hub, "kampala", { path });
+      await field.append(registered(1, "Kampala"));
+      await field.appendMany(Array.from({ length: EVENTS }, (_, n) => updated(1, { village: label(n) })));
+      await pushToMemory(hub, field);
+      await hub.seal();
+      await pulls.pull(field);
+      closeWhole(field);
+    }
+    const pages = [...pagesOf(path, label, EVENTS)].filter(([, there]) => there.length > 2);
+    spoilPage(path, pages[Math.floor(pages.length / 2)]![0]);
+    const juba = hub.device("juba");
+    await juba.write(updated(1, { district: "Gulu" }));
+    await juba.write(registered(9, "Kampala"));
+    await hub.seal();
+    using field = openAt(hub, "kampala", { path });
+    await pulls.pull(field);
+    expect(field.query("people").map(({ id }) => id)).toContain(number(9));
+    expect(field.status().replica?.unconfirmed).toBe(1);
+    const left = field.store.db.prepare("SELECT count(*) AS n FROM replica_own").get();
+    expect(Number(left?.n)).toBeLessThan(EVENTS);
+    expect(Number(left?.n)).toBeGreaterThan(0);
+  });
+
+  it("pulls on when an own event cannot be emptied, since SQLite meets a damaged page beside it", async () => {
+    const hub = await hubWith(KAMPALA_ONLY);
+    const pulls = pulling(hub);
+    using field = openAt(hub, "kampala");
+    await field.append(registered(1, "Kampala"));
+    await field.appendMany(Array.from({ length: 5 }, (_, n) => updated(1, { village: label(n) })));
+    await pushToMemory(hub, field);
+    await hub.seal();
+    await pulls.pull(field);
+    const juba = hub.device("juba");
+    await juba.write(updated(1, { district: "Gulu" }));
+    await juba.write(registered(9, "Kampala"));
+    await hub.seal();
+    const { run } = StatementSync.prototype;
+    const beside = vi.spyOn(StatementSync.prototype, "run").mockImplementation(function (this: StatementSync, ...given) {
+      if (this.sourceSQL.startsWith("UPDATE event SET head") && given.at(-1) === 3)
+        throw Object.assign(new Error("database disk image is malformed"), { errcode: 11 });
+      return run.apply(this, given as never);
+    });
+    try {
+      await pulls.pull(field);
+    } finally {
+      beside.mockRestore();
+    }
+    expect(field.query("people").map(({ id }) => id)).toContain(number(9));
+    expect(field.status().replica?.unconfirmed).toBe(1);
+    expect(field.store.db.prepare("SELECT seq FROM event WHERE origin = 1 AND data <> ''").all()).toEqual([{ seq: 3 }]);
   });
 
   it("writes and reads on without its replica where that is what is damaged, and says so", async () => {

@@ -1,46 +1,18 @@
-import { existsSync, readFileSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, StatementSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
 import { type Field, salvage } from "../../services/field/index.ts";
 import { moveOn, takeBack } from "../../services/field/move.ts";
+import { openReplicaRows } from "../../services/field/replica/rows.ts";
 import { defineProjection, lastWriteWins, logOrder, set, text } from "../../services/merge/index.ts";
+import { bytesAt, KAMPALA_ONLY, MARK, typesOf, withPerson } from "../support/leaving.ts";
 import { openMemoryHub } from "../support/memory-hub.ts";
 import { pushToMemory } from "../support/memory-push.ts";
 import { linkLost, memoryWay } from "../support/memory-way.ts";
 import { expectSame, pulling, replicaOf } from "../support/pull.ts";
-import { hubWith, KAMPALA, number, openAt, policyOf, registered, updated, VIEWS } from "../support/replicas.ts";
+import { hubWith, KAMPALA, number, openAt, policyOf, registered, updated } from "../support/replicas.ts";
 
-const KAMPALA_ONLY = policyOf("kampala", ["kampala"], { district: "Kampala" });
-const person = (n: number) => ({ type: "beneficiary", id: number(n) });
-const MARK = "Zanzibar";
-
-/** The bytes of a device's files. */
-const bytesAt = ({ store: { path } }: Field): string =>
-  ["", "-wal"]
-    .map((end) => `${path}${end}`)
-    .filter((file) => existsSync(file))
-    .map((file) => readFileSync(file, "latin1"))
-    .join("");
 const count = ({ store: { db } }: Field, table: string): unknown => db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n;
-const typesOf = (field: Field): (string | null)[] => [...field.events()].map(({ type }) => type);
-
-/** A device that holds a person of Kampala, and what moves that person elsewhere. */
-async function withPerson(now?: () => number) {
-  const hub = await openMemoryHub({ views: VIEWS, ...(now === undefined ? {} : { now }) });
-  await hub.setPolicy(KAMPALA_ONLY);
-  const juba = hub.device("juba");
-  await juba.write(registered(1, "Kampala"));
-  await juba.write(registered(2, "Kampala", { village: MARK }));
-  await hub.seal();
-  const field = openAt(hub, "kampala");
-  const pulls = pulling(hub);
-  await pulls.pull(field);
-  const leave = async (n: number): Promise<void> => {
-    await juba.write(updated(n, { district: "Gulu" }));
-    await hub.seal();
-  };
-  return { hub, juba, field, leave, ...pulls };
-}
+const person = (n: number) => ({ type: "beneficiary", id: number(n) });
 
 describe("an event that a device wrote again under another name", () => {
   const writtenAgain = {
@@ -78,6 +50,62 @@ describe("an event that a device wrote again under another name", () => {
     expect(typesOf(field)).toContain("replica.purged");
     expect(bytesAt(field)).not.toContain(`${MARK}-own`);
     expect(bytesAt(field)).not.toContain(number(1));
+  });
+
+  it("is deleted before its purge is confirmed, where another program wrote when it was to be emptied", async () => {
+    const { hub, field, leave, pull } = await withPerson();
+    using _ = field;
+    await field.append(updated(1, { phone: "+254712345678" }));
+    await pushToMemory(hub, field);
+    await field.append(updated(1, { village: `${MARK}-own` }));
+    const { rows, current } = field.store;
+    const { emptyMoved } = rows;
+    const locked = () => {
+      throw Object.assign(new Error("database is locked"), { errcode: 5 });
+    };
+    Object.assign(rows, { emptyMoved: locked });
+    moveOn(field.store, { originId: current().id, keptThrough: 0, aside: null, isShared: true });
+    await pushToMemory(hub, field);
+    await hub.seal();
+    await pull(field);
+    await leave(1);
+    await pull(field);
+    expect(bytesAt(field)).toContain(`${MARK}-own`);
+    expect(typesOf(field)).not.toContain("replica.purged");
+    Object.assign(rows, { emptyMoved });
+    await pull(field);
+    expect(typesOf(field)).toContain("replica.purged");
+    expect(bytesAt(field)).not.toContain(`${MARK}-own`);
+  });
+
+  it("costs one look at what the hub has sent, however many there are", async () => {
+    const { hub, field, pull } = await withPerson();
+    using _ = field;
+    await field.append(updated(1, { phone: "+254712345678" }));
+    await field.appendMany(Array.from({ length: 40 }, (_, n) => updated(1, { village: `Own ${n}` })));
+    await pushToMemory(hub, field);
+    await hub.seal();
+    await pull(field);
+    let looks = 0;
+    for (const name of ["all", "run"] as const) {
+      const of = StatementSync.prototype[name] as (...given: unknown[]) => never;
+      vi.spyOn(StatementSync.prototype, name).mockImplementation(function (this: StatementSync, ...given: unknown[]) {
+        const isLook = /(FROM|UPDATE) replica_event\b/.test(this.sourceSQL) && !/ n = \?/.test(this.sourceSQL);
+        if (isLook) looks++;
+        return of.apply(this, given);
+      });
+    }
+    try {
+      moveOn(field.store, { originId: field.store.current().id, keptThrough: 0, aside: null, isShared: true });
+    } finally {
+      vi.restoreAllMocks();
+    }
+    expect(looks).toBe(1);
+    expect(
+      replicaOf(field)
+        .history(person(1))
+        .filter(({ text }) => text?.includes("Own ")),
+    ).toHaveLength(40);
   });
 
   it("counts once when the database is salvaged", async () => {
@@ -184,6 +212,26 @@ describe("a purge", () => {
     } finally {
       full.mockRestore();
     }
+  });
+
+  it("is not confirmed while something stands in the files that another program of the device has deleted since they were written anew", async () => {
+    const { field, leave, pull } = await withPerson();
+    using _ = field;
+    using other = new DatabaseSync(field.store.path);
+    const exec = DatabaseSync.prototype.exec;
+    const during = vi.spyOn(DatabaseSync.prototype, "exec").mockImplementation(function (this: DatabaseSync, sql) {
+      exec.call(this, sql);
+      if (sql === "VACUUM") openReplicaRows(other).noteDeleted();
+    });
+    try {
+      await leave(2);
+      expect((await pull(field)).some(({ hasWritten }) => hasWritten)).toBe(false);
+      expect(typesOf(field)).toEqual([]);
+    } finally {
+      during.mockRestore();
+    }
+    expect((await pull(field)).some(({ hasWritten }) => hasWritten)).toBe(true);
+    expect(typesOf(field)).toEqual(["replica.purged"]);
   });
 
   it("writes a large file anew every ten minutes at most, and when it is closed", async () => {

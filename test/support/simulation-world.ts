@@ -27,6 +27,7 @@ export interface Counts {
   rescoped: number;
   tablesLost: number;
   setBack: number;
+  pulledFirst: number;
   putBack: number;
   writtenAgain: number;
   inParts: number;
@@ -39,7 +40,7 @@ export interface Counts {
 export const NOTHING: Counts = {
   ...{ written: 0, moved: 0, synced: 0, lost: 0, crashed: 0, quarantined: 0, released: 0 },
   ...{ policies: 0, roles: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0, withheld: 0 },
-  ...{ setBack: 0, putBack: 0, writtenAgain: 0, inParts: 0, withoutHistory: 0 },
+  ...{ setBack: 0, pulledFirst: 0, putBack: 0, writtenAgain: 0, inParts: 0, withoutHistory: 0 },
 };
 
 export interface Device {
@@ -70,8 +71,6 @@ export interface World {
   readonly marks: Map<string, Set<string>>;
   /** The events that people were told are durable, as `markOf` names them. */
   readonly durable: Set<string>;
-  /** Those of them that a log which was set back has lost. */
-  readonly lost: Set<string>;
   households: number;
 }
 

@@ -10,7 +10,7 @@ import { type Field, openField } from "../../services/field/index.ts";
 import { openOutbox } from "../../services/field/outbox.ts";
 import { emptyTally } from "../../services/field/push/pass.ts";
 import { type EventHead, headOf } from "../../services/field/reading.ts";
-import { emptyPull, inTurns } from "../../services/field/replica/pull.ts";
+import { emptyPull, inTurns, pullAll } from "../../services/field/replica/pull.ts";
 import { syncOver } from "../../services/field/sync.ts";
 import type { Transport } from "../../services/field/way.ts";
 import type { Columns, Projection } from "../../services/merge/engine.ts";
@@ -98,7 +98,7 @@ export async function simulate(seed: number, dir: string): Promise<Found> {
     // Chosen by itself, so that a seed is the same history whether fields are withheld or not.
     hides: seed % 3 === 0 ? chooser(seed + 0x5ea1) : null,
     ...{ choose, hub, dir, counts, devices: [], views: FIRST, marks: new Map(), households: 0 },
-    ...{ durable: new Set<string>(), lost: new Set<string>() },
+    ...{ durable: new Set<string>() },
     server: serve(hub.store, { views: hub.views }),
     get nowMs() {
       return clock.nowMs;
@@ -271,6 +271,20 @@ async function sync(world: World, device: Device, isRough: boolean): Promise<voi
   }
 }
 
+/** Pulls, and sends nothing. */
+async function pullOnly(world: World, device: Device): Promise<void> {
+  const { store, gate, replica } = device.field;
+  if (replica === null) throw new Error("the device has no replica");
+  const pulling = { store, gate, schemas: null, replica, turns: inTurns(), onTaken: () => {} };
+  await pullAll(
+    pulling,
+    wayTo(world, device, () => null),
+    {},
+    emptyPull(),
+  );
+  world.counts.pulledFirst++;
+}
+
 /** Whether the link is to blame. */
 const isLost = (error: unknown): boolean => {
   for (let at = error; at instanceof Error; at = at.cause)
@@ -387,7 +401,7 @@ async function loseTables(world: World): Promise<void> {
 
 /** The hub's log is set back to a backup. What devices still have of the rest, they send again. */
 async function setBackLog(world: World): Promise<void> {
-  const { choose, hub, devices, durable, lost } = world;
+  const { choose, hub, devices, durable } = world;
   const { entries } = hub.log;
   const kept = Math.max(0, entries.length - choose.int(1, 8));
   const [last, gone] = [entries[kept - 1], entries.slice(kept)];
@@ -396,12 +410,15 @@ async function setBackLog(world: World): Promise<void> {
   await hub.restore(last.position);
   world.server = serve(hub.store, { views: hub.views });
   for (const { head } of gone) {
-    lost.add(markOf(head));
     const author = devices.find(({ field }) => field.store.origins().some(({ name }) => name === head.origin));
     // It was put back to before it wrote this, or may not hold it any more.
     const own = author === undefined ? null : headAt(author, head);
     if (own === null || markOf(own) !== markOf(head)) durable.delete(markOf(head));
   }
+  // Chosen by itself: some pull before they send, so that the hub's pages tell them first that their events are gone.
+  const first = chooser(entries.length * 31 + world.counts.setBack);
+  if (first.chance(0.5)) await hub.seal();
+  for (const device of devices) if (first.chance(0.5)) await pullOnly(world, device);
 }
 
 /** Somebody puts a device's database by, or puts the copy back in its place: the device goes on as if nothing had been since. */

@@ -1,5 +1,6 @@
 import { formatHlc, type Hello, MAX_OTHER_ORIGINS, observe, type Seq, type TributaryError } from "../../core/index.ts";
 import { CLOCK_LIMIT_MS, judgedMs, lastStamp } from "../clock.ts";
+import { noteCompared } from "../life.ts";
 import type { OriginRow } from "../rows.ts";
 import { align, lowerOthers } from "./align.ts";
 import { asMarks, learnSettled, nextMarks } from "./marks.ts";
@@ -37,6 +38,7 @@ export async function open(
     Object.entries(deps.gate.avroFingerprints()).filter(([schema, fingerprint]) => hello.avro[schema] === fingerprint),
   );
   if (answer.isOurs) lowerOthers(pass, hello);
+  const lives = new Set([answer.isOurs ? hello.receipt.incarnation : undefined]);
   for (let at = MAX_OTHER_ORIGINS; at < others.length; at += MAX_OTHER_ORIGINS) {
     const more = await askAgain(pass, {
       origin: current.name,
@@ -44,8 +46,11 @@ export async function open(
       others: others.slice(at, at + MAX_OTHER_ORIGINS),
     });
     if (more.isOurs) lowerOthers(pass, more.hello);
+    lives.add(more.isOurs ? more.hello.receipt.incarnation : undefined);
   }
   await align(pass, current.id, hello, answer.isOurs);
+  const [life] = lives;
+  if (life !== undefined && lives.size === 1) noteCompared(store, life);
   if (answer.isOurs) await learnSettled(pass, current.id, hello, marks);
   return { kind: "open", aligned: current.id };
 }

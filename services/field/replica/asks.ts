@@ -92,7 +92,7 @@ export function compareAll(rows: ReplicaRows, bucket: number): void {
 /** Deletes the parts of histories of which the rest will not come: of a bucket, or of one entity. */
 export function dropParts(rows: ReplicaRows, bucket: number, entityId?: string): void {
   const had = entityId === undefined ? rows.removeParts(bucket) : rows.removePartsOf(bucket, entityId);
-  if (had) rows.setClean(false);
+  if (had) rows.noteDeleted();
 }
 
 /** Fetches all of a bucket once more, whatever is here: what its hub says of each entity beside the history is another now. */

@@ -120,7 +120,18 @@ export const ownTexts = (prepared: Prepared) => {
         throw error;
       }
     },
-    /** Whether an own event lies on a damaged page, as far as one was met. */
+    /** Notes that an own event cannot be overwritten, since a page beside its own is damaged. It can be read as before. */
+    noteDamaged(origin: number, seq: number): void {
+      let text: OwnText | undefined;
+      try {
+        text = at(origin, seq);
+      } catch (error) {
+        if (!isCorrupt(error)) throw error;
+        text = fromBehind(origin, seq);
+      }
+      damaged.set(`${origin}/${seq}`, text);
+    },
+    /** Whether an own event lies on a damaged page or beside one, as far as one was met. */
     isDamaged: (origin: number, seq: number): boolean => damaged.has(`${origin}/${seq}`),
     countDamaged: (): number => damaged.size,
   };
@@ -276,12 +287,24 @@ function noteLacking(prepared: Prepared, origin: number, seq: number): void {
   ).run(origin, seq);
 }
 
-export const ownContentRows = (prepared: Prepared) => ({
+export const ownContentRows = (prepared: Prepared, { noteDamaged }: Pick<OwnTexts, "noteDamaged">) => ({
   /** Notes that an own event's content is not here any more, so that the hub sends it with the event. */
   noteLacking: (origin: number, seq: number): void => noteLacking(prepared, origin, seq),
-  /** Takes the content out of an own event; its hash stays, since the next one's follows from it. */
+  /**
+   * Takes the content out of an own event; its hash stays, since the next one's follows from it. A row that becomes smaller makes SQLite look at the pages beside its own: if one of these is damaged, this
+   * throws, and the event counts as damaged when the transaction is tried again.
+   */
   purgeOwn(origin: number, seq: number): void {
-    prepared("UPDATE event SET head = ?, data = '', fingerprint = '' WHERE origin = ? AND seq = ?").run(PURGED_HEAD, origin, seq);
+    try {
+      prepared("UPDATE event SET head = ?, data = '', fingerprint = '' WHERE origin = ? AND seq = ?").run(
+        PURGED_HEAD,
+        origin,
+        seq,
+      );
+    } catch (error) {
+      if (isCorrupt(error)) noteDamaged(origin, seq);
+      throw error;
+    }
     noteLacking(prepared, origin, seq);
     prepared("UPDATE quarantined SET reason = '', settled_reason = NULL WHERE origin = ? AND seq = ?").run(origin, seq);
   },

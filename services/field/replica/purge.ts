@@ -1,6 +1,6 @@
 /**
  * Deletes what a device may not hold any more: rows, states, events, what it has seen, what it imported, and the content of its own events that the hub has. Own events that have no receipt yet
- * stay until they do. Once nothing is left, `replica.purged` says so to the hub.
+ * stay until they do, and all of them as long as the hub's log may have been set back behind their receipts. Once nothing is left, `replica.purged` says so to the hub.
  *
  *   left the bucket ─┬─ in another bucket of the device ─▶ stays; without its history, where that one has states only
  *                    └─ deleted ─┬────────────────────────────────────────────▶ the files are written anew ─▶ confirmed by an event
@@ -9,6 +9,7 @@
 import { fingerprintOf, GENESIS, partOf, QUARANTINE_ENTITY } from "../../core/index.ts";
 import { sha256Hex } from "../../core/node.ts";
 import type { Purge } from "../../exchange/protocol/index.ts";
+import { receiptsCount } from "../life.ts";
 import { headOf } from "../reading.ts";
 import type { Store } from "../store.ts";
 import { compareAll, dropParts } from "./asks.ts";
@@ -50,7 +51,7 @@ export function purgeMembers(
       if (others.every((other) => !whole.has(other.bucket))) events += keepStatesOnly(deps, entity, others, compared);
       continue;
     }
-    rows.setClean(false);
+    rows.noteDeleted();
     count++;
     events += rows.countPlaced(n) + passedOver;
     sum += partOf(entity.id, digest, sha256Hex);
@@ -79,7 +80,7 @@ function keepStatesOnly(
   if (events === 0) return 0;
   entities.remove(n, entity);
   entities.reshow(n, entity);
-  rows.setClean(false);
+  rows.noteDeleted();
   for (const member of members) {
     rows.setMember(member.bucket, { ...member, digest: GENESIS, hasEvents: false });
     compared.add(member.bucket);
@@ -91,6 +92,7 @@ function keepStatesOnly(
 function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): void {
   const { n, type, id } = entity;
   const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
+  const isCertain = receiptsCount(store);
   let [waits, stays] = [false, false];
   const types = new Set<string>();
   for (const { origin: number, seq, state } of rows.ownOf(n)) {
@@ -98,15 +100,15 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
     if (origin === undefined) continue;
     const isHeld = state === "quarantined" && isMember(rows, QUARANTINE_ENTITY, `${origin.name}/${seq}`);
     if (state === "aside" || isHeld) stays = true;
-    // What lies on a damaged page cannot be overwritten: nothing is confirmed of it.
-    else if (seq > origin.syncedThrough || rows.isDamaged(number, seq)) waits = true;
+    // What lies on a damaged page cannot be overwritten: nothing is confirmed of it. And a log that was set back may lack what it gave a receipt for.
+    else if (!isCertain || seq > origin.syncedThrough || rows.isDamaged(number, seq)) waits = true;
     else {
       const stored = rows.ownText(number, seq);
       const head = stored === undefined ? null : headOf(stored.head, origin.name, seq);
       if (head !== null) types.add(head.type);
       rows.purgeOwn(number, seq);
       rows.removeOwn(number, seq);
-      rows.setClean(false);
+      rows.noteDeleted();
     }
   }
   for (const each of types) rows.forgetImported(each, id);
@@ -119,7 +121,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
   entities.remove(n, entity);
   rows.forgetSeen(type, id);
   rows.removeEntity(n);
-  rows.setClean(false);
+  rows.noteDeleted();
 }
 
 const isMember = (rows: ReplicaRows, type: string, id: string): boolean => {

@@ -16,6 +16,7 @@ import {
 } from "../../exchange/protocol/index.ts";
 import type { Gate, Pins } from "../../gate/index.ts";
 import { rowsHash, scopedViews, unpackState, type View } from "../../merge/engine.ts";
+import { lifeTold, noteLife } from "../life.ts";
 import { emptyMoved } from "../move.ts";
 import type { NewEvent } from "../outbox.ts";
 import { headOf, PURGED_HEAD } from "../reading.ts";
@@ -26,7 +27,7 @@ import { rowHashesOf, rowTexts, withheldIn } from "./hash.ts";
 import { HOLDING, type HoldingDeps, withdraw } from "./holding.ts";
 import { noteWritten, refreshOwn } from "./own.ts";
 import { purgeLeaving, purgeOwn } from "./purge.ts";
-import { type BucketRow, openReplicaRows } from "./rows.ts";
+import { type BucketRow, openReplicaRows, type ReplicaRows } from "./rows.ts";
 import { openScrubber } from "./scrub.ts";
 import { ownEvents, type PageTaken, takePage } from "./take.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
@@ -47,7 +48,6 @@ export interface ReplicaOptions {
 const SEAL = "replica_seal";
 /** In which older versions the hub's views read, as JSON. */
 const READERS = "replica_readers";
-const INCARNATION = "replica_incarnation";
 /** So many buckets are asked for at a time, unless the caller chooses. */
 const ASKED_AT_ONCE = 64;
 const REFOLDED_AT_ONCE = 1_000;
@@ -97,22 +97,29 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
 
   /** Writes what is confirmed of purges, as far as this device has the form for it, and none of what was deleted stands in the files any more. */
   const confirmPurges = (): void => {
-    if (!scrubber.isClean() || gate.subjectFor(PURGED) === undefined || rows.donePurges().length === 0) return;
+    if (gate.subjectFor(PURGED) === undefined || rows.donePurges().length === 0) return;
     const { org, site, device } = store.name;
+    let hasConfirmed = false;
     const entity = { type: REPLICA_ENTITY, id: `${org}.${site}.${device}` };
     store.transaction(() => {
-      for (const { n, ...purge } of rows.donePurges()) {
+      // Another program may have deleted more, or confirmed this, since it was looked at.
+      const done = scrubber.isClean() ? rows.donePurges() : [];
+      for (const { n, ...purge } of done) {
         append([{ type: PURGED, entity, actor: device, data: purge as unknown as JsonObject }]);
         rows.removePurge(n);
       }
+      hasConfirmed = done.length > 0;
     });
-    hasWritten = true;
+    hasWritten ||= hasConfirmed;
   };
   /** Takes what was deleted out of the files, and then confirms it. What fails of that is tried again later: after the next page, and when the replica is opened. */
   const finishPurges = (isNow: boolean): void => {
-    scrubber.scrub(isNow);
     try {
-      confirmPurges();
+      if (rows.isClean() && rows.donePurges().length === 0) return;
+      // What was written again under another name is part of what is deleted.
+      const isEmptied = emptyLeft(store, rows);
+      scrubber.scrub(isNow);
+      if (isEmptied) confirmPurges();
     } catch (error) {
       entities.forget();
       if (!isTributaryError(error)) throw error;
@@ -138,7 +145,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
     return result;
   };
 
-  emptyLeft(store);
+  emptyLeft(store, rows);
   working(() => {
     openAll();
     refreshOwn(deps);
@@ -181,6 +188,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const own = ownEvents(deps, page);
       const taken = working(
         (): PageTaken => {
+          noteLife(store, page.incarnation, isSetBack);
           if (isSetBack) for (const bucket of rows.buckets()) fillAnew(rows, bucket);
           refreshOwn(deps);
           if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
@@ -192,7 +200,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
           const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);
           purgeLeaving(deps);
-          noteHub(page);
+          if (page.seal !== 0 && store.meta(SEAL) !== String(page.seal)) store.setMeta(SEAL, String(page.seal));
           return made;
         },
         { hasMore: page.more },
@@ -215,7 +223,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           const purges = rows.buckets().map((bucket): Purge => withdraw(of, bucket, reason));
           if (reason === "revoked") purgeOwn(deps);
           store.setMeta(HOLDING, "");
-          rows.setClean(false);
+          rows.noteDeleted();
           return purges;
         },
         { isLast: true },
@@ -271,11 +279,6 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   return replica;
 
-  function noteHub({ incarnation, seal }: Page): void {
-    for (const [key, value] of [[INCARNATION, incarnation], ...(seal === 0 ? [] : [[SEAL, String(seal)] as const])] as const)
-      if (store.meta(key) !== value) store.setMeta(key, value);
-  }
-
   function historyOf(n: number): readonly HistoryEvent[] {
     const origins = store.origins();
     const own = rows.ownOf(n);
@@ -315,24 +318,37 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
  * same.
  */
 function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
-  const before = store.meta(INCARNATION);
+  const before = lifeTold(store);
   return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
 }
 
-/** Empties rows of events that were written again under another name, as programs before this one left them, and those that could not be emptied then. */
-function emptyLeft(store: Store): void {
+/**
+ * Empties rows of events that were written again under another name, as programs before this one left them, and those that could not be emptied then. Returns `false` where some are left though their pages
+ * are whole.
+ */
+function emptyLeft(store: Store, rows: ReplicaRows): boolean {
+  let isEmptied = true;
   for (const { id, keptThrough } of store.origins()) {
     if (keptThrough === null) continue;
     try {
-      emptyMoved(
-        store,
-        store.rows.movedBeyond(id, PURGED_HEAD).map((seq) => [id, seq]),
-      );
+      const left = store.rows.movedBeyond(id, PURGED_HEAD);
+      if (left.length === 0) continue;
+      store.transaction(() => rows.noteDeleted());
+      if (
+        !emptyMoved(
+          store,
+          left.map((seq) => [id, seq] as const),
+        )
+      )
+        isEmptied = false;
     } catch (error) {
       // A page of them is damaged. The events themselves stand elsewhere.
-      if (!isCorrupt(error)) throw error;
+      if (isCorrupt(error)) continue;
+      if (!isTributaryError(error)) throw error;
+      isEmptied = false;
     }
   }
+  return isEmptied;
 }
 
 /** What is shown soonest comes first: states and news, then histories; among these by priority. */

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import type { BucketId, Cursor, Hash, ScopeValue } from "../../core/index.ts";
 import type { HeldBucket, Purge } from "../../exchange/protocol/index.ts";
@@ -60,6 +61,11 @@ const CHECKPOINT_PAGES = 8_000;
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
   const texts = ownTexts(prepared);
+  /** What the last deletion left, as long as what it deleted may still stand in the files; `null`: nothing does. */
+  const deletedMark = (): string | null => {
+    const mark = prepared("SELECT value FROM meta WHERE key = 'replica_deleted'").get()?.value;
+    return typeof mark === "string" && mark !== "0" ? mark : null;
+  };
   return {
     /** Room for a replica: pages in memory, and a write-ahead log that is written back less often, since the events of a page go all over the file. */
     makeRoom(): void {
@@ -72,11 +78,17 @@ export function openReplicaRows(db: DatabaseSync) {
     fileBytes: (): number =>
       Number(prepared("PRAGMA page_count").get()?.page_count) * Number(prepared("PRAGMA page_size").get()?.page_size),
     /** Whether nothing that was deleted may still stand in the files. It is noted in the transaction that deletes. */
-    isClean: (): boolean => prepared("SELECT 1 FROM meta WHERE key = 'replica_deleted' AND value = '1'").get() === undefined,
-    setClean(isClean: boolean): void {
+    isClean: (): boolean => deletedMark() === null,
+    deletedMark,
+    /** Each deletion leaves another mark, so that whoever takes the bytes out of the files sees whether another program has deleted meanwhile. */
+    noteDeleted(): void {
       prepared("INSERT INTO meta VALUES ('replica_deleted', ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(
-        isClean ? "0" : "1",
+        randomUUID(),
       );
+    },
+    /** Notes that nothing stands in the files of what was deleted until a mark was left. Later deletions keep theirs. */
+    setClean(mark: string): void {
+      prepared("UPDATE meta SET value = '0' WHERE key = 'replica_deleted' AND value = ?").run(mark);
     },
     /** A number that is another one after another connection has written. */
     version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
@@ -90,7 +102,7 @@ export function openReplicaRows(db: DatabaseSync) {
     ...texts,
     ...eventRows(prepared, texts),
     ...ownRows(prepared),
-    ...ownContentRows(prepared),
+    ...ownContentRows(prepared, texts),
     ...purgeRows(prepared),
     ...viewCatalogRows(prepared),
   };

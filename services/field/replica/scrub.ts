@@ -21,10 +21,11 @@ export function openScrubber(rows: ReplicaRows, now: () => number): Scrubber {
     isClean: rows.isClean,
     scrub(isNow) {
       try {
-        if (rows.isClean() || (!isNow && !isDue())) return;
+        const mark = rows.deletedMark();
+        if (mark === null || (!isNow && !isDue())) return;
         lastMs = now();
         rows.vacuum();
-        if (rows.truncate()) rows.setClean(true);
+        if (rows.truncate()) rows.setClean(mark);
       } catch {
         // All else is durable already: the disk is full, or another program reads. It is tried again after the next page, and when the replica is opened. Until then no purge is confirmed.
       }

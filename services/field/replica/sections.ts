@@ -212,7 +212,7 @@ function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events, isWhole
   rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: false });
   // The state that its events give is worth more than one that came packed.
   if (hasEvents) return 0;
-  if (rows.removePlaced(n)) rows.setClean(false);
+  if (rows.removePlaced(n)) rows.noteDeleted();
   entities.takeStates(n, entity, states, deps.isSame);
   return 0;
 }
