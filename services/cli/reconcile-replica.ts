@@ -48,11 +48,13 @@ export async function compareReplica(
 async function compared(db: Db, field: Field, views: readonly Projection[]): Promise<readonly Compared[]> {
   const { replica } = field;
   const out: Compared[] = [];
+  // A device that was opened with some of the views shows these.
+  const folded = new Set(replica?.views().map(({ view }) => view));
   const heads = new Map((await headsAfter(db, 0)).map((head) => [head.bucket, head]));
   const { through } = await newestSeal(db);
   for (const { bucket, entityType, values, head } of replica?.buckets() ?? []) {
     const theirs = heads.get(bucket);
-    const of = views.filter((view) => view.entity === entityType && !view.hubOnly);
+    const of = views.filter((view) => view.entity === entityType && folded.has(view.name));
     const why = theirs === undefined || theirs.head === head ? null : "the device is not up to date: pull first";
     const hidden = new Map(of.map(({ name }) => [name, replica?.withheld(name, bucket) ?? new Map<string, Withheld>()]));
     const rows = why === null ? await hubRows(db, of, bucket, { through, hidden }) : new Map<string, HubRows>();
