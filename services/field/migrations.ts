@@ -131,7 +131,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 6, what: "what the hub's feeds have brought", up: (db) => db.exec(SIXTH) },
   {
     version: 7,
-    what: "tables of views in which a declared column may be called n: they are made anew",
+    what: "tables of views in which a declared column may be called n: they are made once more",
     up: (db) => db.exec(SEVENTH),
   },
 ];
