@@ -15,7 +15,10 @@ import type {
   Position,
   Seq,
 } from "../core/index.ts";
+import type { AfterLine, LinePlace } from "../views/index.ts";
 import type { PagedEvent } from "./protocol/index.ts";
+
+export type { AfterLine, LinePlace };
 
 export interface Seal {
   /** 0: nothing is sealed yet. */
@@ -23,21 +26,6 @@ export interface Seal {
   readonly through: Position | null;
   /** The scope columns for which the feed of each entity type is made. Left out: those of the views that it is served by. */
   readonly scopes?: Readonly<Record<string, readonly string[]>>;
-}
-
-/** Where a line stands in its bucket's feed. */
-export interface LinePlace {
-  /** The seal of its segment. */
-  readonly seal: number;
-  readonly position: Position;
-  /** Which of the lines of its position it is. */
-  readonly ordinal: number;
-}
-
-/** After which lines of a bucket others come: after all lines of a seal and those before it, or, where `line` is one, after that line. */
-export interface AfterLine {
-  readonly seal: number;
-  readonly line: LinePlace | null;
 }
 
 /** A line as the hub keeps it. */

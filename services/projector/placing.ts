@@ -68,7 +68,9 @@ export async function fullPlacing(db: Db, upTo: Position | null): Promise<Placin
 }
 
 function learn(runs: Map<OriginId, PlacedRun[]>, run: PlacedRun): void {
-  runs.set(run.origin, [...(runs.get(run.origin) ?? []), run]);
+  const known = runs.get(run.origin);
+  if (known === undefined) runs.set(run.origin, [run]);
+  else known.push(run);
 }
 
 /** The views that look in the orders of hubs that their rules name. */

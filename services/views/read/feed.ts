@@ -58,8 +58,10 @@ export async function hasHead(db: Db, bucket: BucketId, seal: number, head: Hash
 
 /** Where a line stands in its bucket's feed. */
 export interface LinePlace {
+  /** The seal of its segment. */
   readonly seal: number;
   readonly position: Position;
+  /** Which of the lines of its position it is. */
   readonly ordinal: number;
 }
 

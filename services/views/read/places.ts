@@ -46,12 +46,13 @@ export async function placedRuns(db: Db, upTo: Position | null): Promise<Map<Ori
      ORDER BY n.position`,
     [upTo],
   );
-  const runs = new Map<OriginId, PlacedRun[]>();
-  for (const { origin, from, through, hub, at } of rows) {
-    const run: PlacedRun = { origin, hub, from: Number(from) as Seq, through: Number(through) as Seq, position: positionOf(at) };
-    runs.set(origin, [...(runs.get(origin) ?? []), run]);
-  }
-  return runs;
+  const runs = rows.map(
+    ({ origin, from, through, hub, at }): PlacedRun => ({
+      ...{ origin, hub, from: Number(from) as Seq, through: Number(through) as Seq },
+      position: positionOf(at),
+    }),
+  );
+  return Map.groupBy(runs, ({ origin }) => origin);
 }
 
 interface PlacedRow {
