@@ -17,6 +17,7 @@ import { keepNoting, noterOver, type Projector, rebuild, reconcile } from "../..
 import { alone, askRefold, connectViews, type Db } from "../../services/views/index.ts";
 import { number, openTestHub, type TestHub } from "../support/hub.ts";
 import { change, type OldEvent, type OtherHub, oldWriter, person } from "../support/oldlog.ts";
+import { WAIT_MS } from "../support/patience.ts";
 
 const HILLS = "hillsaaaaaaa" as IncarnationId;
 
@@ -79,11 +80,11 @@ const row = async (id: string): Promise<Shown> => {
 };
 /** Waits until the view shows it: another process may be the one that folds the entity again. */
 const shows = (id: string, wanted: Shown): Promise<void> =>
-  expect.poll(() => row(id), { timeout: 60_000, interval: 50 }).toEqual(wanted);
+  expect.poll(() => row(id), { timeout: WAIT_MS, interval: 50 }).toEqual(wanted);
 
 /** Waits until all is folded again that notes have asked for. */
 const refolded = (): Promise<void> =>
-  expect.poll(async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rowCount, { timeout: 60_000 }).toBe(0);
+  expect.poll(async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rowCount, { timeout: WAIT_MS }).toBe(0);
 
 const verified = () =>
   verify({
@@ -264,8 +265,8 @@ describe("what another hub let in (I41)", () => {
       await hub.projected();
       expect(await notesOf(late.origin)).toEqual([]);
       isReady = true;
-      await expect.poll(() => notesOf(late.origin), { timeout: 60_000, interval: 50 }).toEqual([`${late.origin} 0-0`]);
-      await expect.poll(() => said, { timeout: 60_000, interval: 50 }).toEqual([{ event: "places-noted", runs: 1 }]);
+      await expect.poll(() => notesOf(late.origin), { timeout: WAIT_MS, interval: 50 }).toEqual([`${late.origin} 0-0`]);
+      await expect.poll(() => said, { timeout: WAIT_MS, interval: 50 }).toEqual([{ event: "places-noted", runs: 1 }]);
     } finally {
       stop.abort();
       await noting;
