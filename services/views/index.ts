@@ -95,6 +95,7 @@ export {
   type StandingValue,
 } from "./read/cases.ts";
 export { declaredTypes, readColumns } from "./read/columns.ts";
+export type { Stated } from "./read/conditions.ts";
 export { answers, limitQueries } from "./read/connection.ts";
 export { type CountedEvent, countedEvents, type EntityEvents, entitiesOf, type ReadData } from "./read/counted.ts";
 export { byBytes, type Cursor } from "./read/cursor.ts";
@@ -182,6 +183,7 @@ export {
   viewNames,
   withRows,
 } from "./read/rows.ts";
+export { type PageQuestion, type RowCursor, type RowsPage, rowsPage } from "./read/rows-page.ts";
 export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
