@@ -75,6 +75,8 @@ export interface Replica {
   asks(limit?: number): Readonly<Record<BucketId, BucketAsk>>;
   /** What a request says of the replica beside that. */
   summary(): { readonly holding: string | null; readonly summary?: string };
+  /** The newest seal that a page has told of; 0: none has. */
+  seal(): number;
   /** The device's own origins with the last event whose content is here. */
   own(): Readonly<Record<OriginId, Seq>>;
   /**
