@@ -309,6 +309,7 @@ export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Ve
 export { WAYS, type Way, wayOf } from "./ways.ts";
 export {
   ALL_WITHHELD,
+  copiedInto,
   type Followed,
   followWithheld,
   NONE_WITHHELD,

@@ -36,7 +36,7 @@ import { HUB, openViews } from "./views.ts";
 
 export interface ReplicaOptions {
   readonly store: Store;
-  readonly gate: Pick<Gate, "openAs" | "rights" | "pins" | "store" | "subjectFor">;
+  readonly gate: Pick<Gate, "openAs" | "rights" | "withholds" | "pins" | "store" | "subjectFor">;
   /** The hub's views, as far as this device knows them. */
   readonly views: readonly View[];
   /** The device's wall clock, milliseconds. */
@@ -195,8 +195,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
           const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
           if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
-          // The hub packs what it sees itself. A device that may not see all of that waits for the events.
-          const isSame = (view: string): boolean => gate.rights === "" && page.shapes[view] === shape.get(view);
+          const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
           // Folding looks at it, where a rule names the hub whose order counts.
           if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
           const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);

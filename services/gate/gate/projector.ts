@@ -8,6 +8,7 @@ import {
   OPENS_ALL,
   type Opened,
   type Opener,
+  RELEASED,
   releaseOf,
   type SchemaRef,
   type SealedHead,
@@ -40,6 +41,8 @@ export interface Opening {
   open(head: SealedHead, data: JsonObject): Opened;
   /** An event's data as `pins` (default: the newest) has them, as far as they may be seen. Throws as `read` does. */
   openAs(head: SealedHead, data: JsonObject, pins?: Pins): Opened;
+  /** The members that may be withheld of events of a type, as views read them; `ALL_WITHHELD` among them: any. */
+  withholds(type: string): readonly string[];
 }
 
 /** What the projector asks, and whoever else reads what was accepted. */
@@ -108,6 +111,8 @@ export function openWith(opener: Opener, head: SealedHead, data: JsonObject): Op
   return { data: { ...data, data: inner.data }, withheld: inner.withheld.map((name) => `data.${name}`) };
 }
 
+const ANY: readonly string[] = [ALL_WITHHELD];
+
 /** Opens values with an opener, and reads them. */
 export function opening({ read, readOpened }: Pick<Reading, "read" | "readOpened">, opener: Opener): Opening {
   if (opener === OPENS_ALL)
@@ -115,9 +120,12 @@ export function opening({ read, readOpened }: Pick<Reading, "read" | "readOpened
       rights: "",
       open: opener.open,
       openAs: ({ schema }, data, pins) => ({ data: read(schema, data, pins).data, withheld: NONE_WITHHELD }),
+      withholds: () => NONE_WITHHELD,
     };
   return {
     rights: opener.rights,
+    // A release carries the data of an event of any type.
+    withholds: (type) => (type === RELEASED ? ANY : (opener.withholds?.(type) ?? ANY)),
     open: (head, data) => openWith(opener, head, data),
     openAs(head, data, pins) {
       const opened = opener.open(head, data);
