@@ -261,6 +261,40 @@ describe("a device that may not see a field (I40)", () => {
     expect(shown(field.query("people", { order: "id" }))).toEqual(shown(before));
   });
 
+  it("puts nobody into a bucket by a value that it may not see", async () => {
+    const hub = await hubOf();
+    const noDistrict = hub.device("yei");
+    await noDistrict.write(registered(4, "Gulu"));
+    await noDistrict.write(updated(4, { district: null }));
+    await hub.seal();
+    using field = open(hub, withholding(["district"]));
+    const { step, pull } = pulling(hub);
+    await pull(field);
+    expect(field.query("people").map(({ district, _withheld }) => [district, _withheld.includes("district")])).toEqual(
+      [1, 2, 3].map(() => [null, true]),
+    );
+    await hub.setPolicy(policyOf("kampala", ["kampala"], { district: ["Kampala", null] }));
+    await hub.seal();
+    await step(field, {}, false);
+    const held = () =>
+      replicaOf(field)
+        .buckets()
+        .flatMap(({ values, entities }) => (values.length === 1 ? [[values[0], entities]] : []));
+    expect(held()).toEqual(
+      expect.arrayContaining([
+        ["Kampala", 3],
+        [null, 0],
+      ]),
+    );
+    await pull(field);
+    expect(held()).toEqual(
+      expect.arrayContaining([
+        ["Kampala", 3],
+        [null, 1],
+      ]),
+    );
+  });
+
   it("opens a database that was made before fields could be withheld, with its rows as they were", async () => {
     const hub = await hubOf();
     const path = join(tempDir(), "f.db");

@@ -41,7 +41,7 @@ function foldAll(projection: Projection, events: readonly FoldEvent[]): Readonly
   return states;
 }
 
-describe("what is masked in the states of a view", () => {
+describe("what is masked in the states of a view (I40)", () => {
   const view = (events: Parameters<typeof defineProjection>[0]["events"]): Projection =>
     defineProjection({
       name: "things",
