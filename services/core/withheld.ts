@@ -29,7 +29,7 @@ export interface Opener {
   /** Members that were written, and that it may not open, are named in `withheld` and are not in `data`. */
   open(head: SealedHead, data: JsonObject): Opened;
   /**
-   * The members that it may withhold of an event of this type, whoever wrote it and whatever it says: as views read them, in whatever version they were written. Of a person's decision: names of its values.
+   * The members that it may withhold of an event of this type, whoever wrote it and whatever it says: as they are called in any version of its form. Of a person's decision: names of its values.
    * It is asked where the hub sends a state in place of events. Without it, such a state shows nothing but that the entity is there, and what is withheld.
    */
   withholds?(type: string): readonly string[];

@@ -183,22 +183,13 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
   };
   const stateIn = (packed: string | null | undefined): EntityState | undefined =>
     packed == null ? undefined : unpackState(packed);
-  let masks: { readonly rights: string; readonly of: Map<Projection, Mask | null> } = { rights: "", of: new Map() };
   /** What this device may not see of a view's states; `null`: it may see all. */
-  const maskFor = (view: Projection): Mask | null => {
-    const { rights } = gate;
-    if (rights === "") return null;
-    if (masks.rights !== rights) masks = { rights, of: new Map() };
-    const known = masks.of.get(view);
-    if (known !== undefined) return known;
-    const made = maskOf(view, gate.withholds);
-    masks.of.set(view, made);
-    return made;
-  };
+  const maskFor = ({ view, readers }: OpenView): Mask | null =>
+    gate.rights === "" ? null : maskOf(view, (type) => gate.withholds(type, readers));
   /** A state that came packed, with its row. `null`: the hub folds it as this device does, and yet this device cannot show it. It waits for the events. */
   const packedIn = (open: OpenView, id: string, packed: string): (Folding & { readonly packed: string }) | null => {
     try {
-      const mask = maskFor(open.view);
+      const mask = maskFor(open);
       if (mask === null) {
         const state = unpackState(packed);
         return { state, row: shownBy(open, id, state), problem: null, packed };
