@@ -187,6 +187,7 @@ export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
+export { asViewer } from "./read/viewer.ts";
 export {
   type AuditedEntity,
   arePositionsLost,
@@ -202,7 +203,7 @@ export {
 export { asPosition, furthestOf, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
 export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
-export { createIndexes, shapeOf } from "./tables.ts";
+export { createIndexes, protectBuilds, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
 export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";
@@ -226,6 +227,7 @@ export {
   takeDigest,
   takeDue,
 } from "./write/outbox.ts";
+export { writeOwners } from "./write/owners.ts";
 export { type Hold, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";
