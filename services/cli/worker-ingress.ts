@@ -1,4 +1,4 @@
-import { meSurface, registrySurface } from "../api/index.ts";
+import { graphqlSurface, meSurface, registrySurface } from "../api/index.ts";
 import { followPeople, gatekeeper } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
@@ -6,6 +6,7 @@ import { openLog } from "../log/index.ts";
 import { parseListen } from "./addresses.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorLocation, anchorMemory } from "./anchor-location.ts";
+import { openApiHub } from "./api-hub.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { openPulls } from "./door-pulls.ts";
@@ -40,7 +41,8 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
   async run({ text, flag, out }) {
     useNatsFiles(text);
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
+    const state = hubHere(text("data"));
+    const { natsUrl, eventstoreUrl, postgresUrl, org } = state;
     const say = logger("ingress", text("log"));
     const location = anchorLocation(text("anchor"), dir);
     const folders = foldersOf(text("data"));
@@ -54,6 +56,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
+    const api = openApiHub({ dir, state, log, gate, registry, views: views.live, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     const people = followPeople(peopleFile(text("data")), { say });
@@ -81,7 +84,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       pulls,
       also: (keeper, revoked) => {
         const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
-        return [registrySurface(registry, authorizeBy(keeper, gate)), meSurface(gate)];
+        return [registrySurface(registry, authorizeBy(keeper, gate)), meSurface(gate), graphqlSurface(api, gate)];
       },
       keys: ring,
       requireKeys: flag("require-keys"),
@@ -101,6 +104,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       await running.close();
       await anchor?.close();
       await pulls.close();
+      await api.close();
       await views.close();
       await health.close();
       await log.close();

@@ -68,6 +68,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** What the route's admission said. */
     who: unknown;
+    /** What the request calls its body. */
+    bodyType: string | undefined;
   }
 }
 
@@ -119,10 +121,13 @@ async function open({ headersMs, requestMs, keepAliveMs, lookMs }: Limits): Prom
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: MAX_PART_CHARS, querystringParser },
   });
   app.decorateRequest("who", null);
+  app.decorateRequest("bodyType", undefined);
   // A body is read as its route says, whatever media type the request names.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
-  app.addHook("onRequest", async ({ raw, originalUrl, routeOptions }) => {
+  app.addHook("onRequest", async (request) => {
+    const { raw, originalUrl, routeOptions } = request;
+    request.bodyType = raw.headers["content-type"];
     delete raw.headers["content-type"];
     const route = routeOptions.config.of?.route;
     if (route === undefined || route.body.maxBytes === 0) {
@@ -252,7 +257,9 @@ function mount(app: FastifyInstance, surface: Surface, route: Route): void {
     handler: async (request, reply) => {
       const bytes = request.body instanceof Uint8Array ? request.body : new Uint8Array();
       const { params, query, headers } = request as { params: Strings; query: Strings; headers: Strings };
-      const asked = { ...askingOf(request), params, query, headers, body: body.read(bytes), who: request.who };
+      const { bodyType } = request;
+      const named = bodyType === undefined ? headers : { ...headers, "content-type": bodyType };
+      const asked = { ...askingOf(request), params, query, headers: named, body: body.read(bytes), who: request.who };
       return send(reply, await route.handle(asked));
     },
   });

@@ -147,6 +147,7 @@ export {
   type NotificationState,
   toldThrough,
 } from "./read/outbox.ts";
+export { isShown } from "./read/owners.ts";
 export {
   type Asked,
   type Parked,
@@ -160,6 +161,7 @@ export {
 export { homeHub, placedRuns, placesAt, positionAt, type TakenEvent, takenAfter } from "./read/places.ts";
 export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
+export { positionAsked } from "./read/position-asked.ts";
 export {
   type QuarantineFilter,
   type QuarantineRate,
@@ -189,6 +191,7 @@ export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
+export { type RowVersion, versionsOf } from "./read/versions.ts";
 export { asViewer } from "./read/viewer.ts";
 export {
   type AuditedEntity,
