@@ -54,14 +54,14 @@ export function questionsOf(schema: GraphQLSchema): readonly Question[] {
 function argumentsOf({ args }: GraphQLField<unknown, unknown>, at: Target): string {
   const given = args
     .filter(({ name, type }) => isNonNullType(type) || ALSO.includes(name))
-    .map((arg) => `${arg.name}: ${valueOf(arg, at)}`);
+    .map((arg) => `${arg.name}: ${sampleOf(arg, at)}`);
   return given.length === 0 ? "" : `(${given.join(", ")})`;
 }
 
 /** Arguments that need not be given, and say whose it is or how much is told. */
-const ALSO = ["org", "count"];
+const ALSO = ["org", "count", "value"];
 
-function valueOf({ name, type }: Pick<GraphQLArgument, "name" | "type">, at: Target): string {
+function sampleOf({ name, type }: Pick<GraphQLArgument, "name" | "type">, at: Target): string {
   const text = JSON.stringify;
   const byName: Readonly<Record<string, string>> = {
     case: text(at.case),
@@ -75,7 +75,7 @@ function valueOf({ name, type }: Pick<GraphQLArgument, "name" | "type">, at: Tar
   };
   const plain = isNonNullType(type) ? type.ofType : type;
   if (isListType(plain))
-    return `[${name === "events" && getNamedType(plain).name === "String" ? text(at.event) : valueOf({ name, type: plain.ofType as GraphQLInputType }, at)}]`;
+    return `[${name === "events" && getNamedType(plain).name === "String" ? text(at.event) : sampleOf({ name, type: plain.ofType as GraphQLInputType }, at)}]`;
   const named = getNamedType(plain);
   if (named.name === "EntityInput") return `{type: "beneficiary", id: ${text(at.entity)}}`;
   // Rows are named by the entity's id, cases by their own.
@@ -84,9 +84,9 @@ function valueOf({ name, type }: Pick<GraphQLArgument, "name" | "type">, at: Tar
   if (isInputObjectType(named))
     return `{${Object.values(named.getFields())
       .filter((field) => isNonNullType(field.type))
-      .map((field) => `${field.name}: ${valueOf(field, at)}`)
+      .map((field) => `${field.name}: ${sampleOf(field, at)}`)
       .join(", ")}}`;
-  if (named.name === "JSON") return "{}";
+  if (named.name === "JSON") return byName[name] ?? "{}";
   if (named.name === "Boolean") return "true";
   if (["Int", "Integer", "Float", "Decimal"].includes(named.name)) return "1";
   return byName[name] ?? text("x");

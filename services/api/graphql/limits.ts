@@ -53,7 +53,7 @@ export const tooMuch = (what: string, is: number | null, limits: GraphqlLimits, 
 
 /** How many rows a page may have that somebody asks for. Throws `input-malformed`. */
 export function pageRows(first: number | null | undefined, limits: GraphqlLimits): number {
-  const rows = first ?? limits.pageRows;
+  const rows = first ?? Math.min(limits.pageRows, limits.maxPageRows);
   if (rows < 1) throw new TributaryError("input-malformed", `first is ${rows}`, "Ask for 1 row or more.");
   if (rows > limits.maxPageRows) throw tooMuch("the page is too long", rows, limits, "maxPageRows");
   return rows;

@@ -75,10 +75,13 @@ export function graphqlSurface(hub: ApiHub, gate: Gatekeeper): Surface {
     const response = await yoga.fetch(request, { asking: { principal: who, hub } });
     const type = response.headers.get("content-type") ?? "application/json";
     const allow = response.headers.get("allow");
+    const bytes = new Uint8Array(await response.arrayBuffer());
     return {
       status: response.status,
-      type,
-      body: new Uint8Array(await response.arrayBuffer()),
+      // Of a request in a form that it does not take, the library says nothing.
+      ...(bytes.length === 0
+        ? { type: MEDIA_TYPE, body: refusal("this is not a form in which questions are taken", FORMS) }
+        : { type, body: bytes }),
       headers: { "cache-control": "no-store", ...(allow === null ? {} : { allow }) },
     };
   };

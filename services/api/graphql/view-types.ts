@@ -108,7 +108,7 @@ export function viewTypes(views: readonly View[], descriptions: Descriptions): s
   const single = views.filter(hasTypedRows);
   const rows = single.map(
     (view) =>
-      `${quotedWords(`One row of ${view.name}; null: there is none.`)}\n  ${view.name}(id: String!, asOf: Moment): ${typeNameOf(view.name)}Row`,
+      `${quotedWords(`One row of ${view.name}; null: there is none.`)}\n  ${view.name}(id: String!${view.kind === "entity" ? ", asOf: Moment" : ""}): ${typeNameOf(view.name)}Row`,
   );
   return [
     ...views.map((view) => typesOf(view, descriptions)),
