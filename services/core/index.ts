@@ -327,6 +327,7 @@ export { WAYS, type Way, wayOf } from "./ways.ts";
 export { EVERYBODY, maySee, NOBODY, ownerOf, ownerOfEntity, ROLES_ACROSS, type Viewer, viewerOf } from "./whose.ts";
 export {
   ALL_WITHHELD,
+  copiedInto,
   type Followed,
   followWithheld,
   NONE_WITHHELD,

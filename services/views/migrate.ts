@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { TributaryError } from "../core/index.ts";
 import { type Db, inTransaction } from "./connect.ts";
+import { ensureRoles } from "./owned.ts";
 
 const DIR = join(import.meta.dirname, "sql");
 /** One migrator at a time; an arbitrary number of ours. */
@@ -33,6 +34,7 @@ export async function migrate(db: Db, last?: string): Promise<void> {
         );
       }
     }
+    await ensureRoles(db);
     for (const name of files) {
       if (applied.has(name)) continue;
       if (last !== undefined && name > last) break;

@@ -293,7 +293,7 @@ describe("attacks", () => {
     ["an encrypted token's five parts", NO_TOKEN, () => `${own()}.AAAA.AAAA`],
   ];
 
-  it.each(REFUSED)("are refused (I42): %s", async (_, because, token) => {
+  it.each(REFUSED)("are refused (I43): %s", async (_, because, token) => {
     const error: unknown = await admit(token()).then(
       (principal) => principal,
       (thrown: unknown) => thrown,

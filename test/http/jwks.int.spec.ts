@@ -77,7 +77,7 @@ const [first, second, stranger] = [
   makeProviderKey("EdDSA", "stranger"),
 ] as const;
 
-it("a provider publishes its next key, switches to it, and takes the old one away; nobody is shut out on the way, and the old key is worth nothing after it (I42)", async () => {
+it("a provider publishes its next key, switches to it, and takes the old one away; nobody is shut out on the way, and the old key is worth nothing after it (I43)", async () => {
   const idp = await openProvider();
   idp.publish(first);
   expect(await idp.admitted(first)).toBe("amina");

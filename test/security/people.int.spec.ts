@@ -92,7 +92,7 @@ it("a person's token does not let anybody send events, and a site's right to sen
   expect(asDevice.status).toBe(401);
 });
 
-it("a person who is revoked is refused within seconds, with all tokens of before; a token that is issued later counts (I42)", async () => {
+it("a person who is revoked is refused within seconds, with all tokens of before; a token that is issued later counts (I43)", async () => {
   const [one, other] = [await issue("deng"), await issue("deng")];
   const amina = await issue("amina");
   for (const token of [one, other]) expect((await me(token)).status).toBe(200);
