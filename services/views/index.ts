@@ -226,10 +226,10 @@ export {
   takeDigest,
   takeDue,
 } from "./write/outbox.ts";
-export { type Hold, writeChanges, writePage } from "./write/page.ts";
+export { askAgain, type Hold, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";
-export { askPlaced, entitiesPlaced } from "./write/places.ts";
+export { askPlaced, entitiesPlaced, lockOrder } from "./write/places.ts";
 export { writeQuarantine } from "./write/quarantine.ts";
 export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
 export {
