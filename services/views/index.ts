@@ -156,7 +156,16 @@ export {
   refoldsAsked,
   whereParked,
 } from "./read/parked.ts";
-export { homeHub, placedRuns, placesAt, positionAt, type TakenEvent, takenAfter } from "./read/places.ts";
+export {
+  homeHub,
+  placedRuns,
+  placesAt,
+  positionAt,
+  type TakenEvent,
+  type TakenNews,
+  takenAfter,
+  takenNews,
+} from "./read/places.ts";
 export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
 export {
