@@ -44,14 +44,14 @@ export async function homeHub(db: Db): Promise<IncarnationId | null> {
   return rows[0]?.id ?? null;
 }
 
-/** All runs that notes up to a position place (`null`: any position), in the order of the notes. */
-export async function placedRuns(db: Db, upTo: Position | null): Promise<PlacedRun[]> {
+/** All runs that notes up to a position place (`null`: any position), in the order of the notes. `after`: of notes after this position only. */
+export async function placedRuns(db: Db, upTo: Position | null, after: Position | null = null): Promise<PlacedRun[]> {
   const { rows } = await db.query<{ origin: OriginId; from: string; through: string; hub: IncarnationId; at: string }>(
     `SELECT n.entity_id AS origin, ${bound("n", "from")} AS from, ${bound("n", "through")} AS through, ${takenBy("n")} AS hub, ${takenAt("n")} AS at
-     FROM tributary.audit n WHERE ${isNote("n")} AND ($1::bigint IS NULL OR n.position <= $1) AND ${bound("n", "from")} <= ${bound("n", "through")}
+     FROM tributary.audit n WHERE ${isNote("n")} AND ($1::bigint IS NULL OR n.position <= $1) AND ($2::bigint IS NULL OR n.position > $2) AND ${bound("n", "from")} <= ${bound("n", "through")}
        AND ${takenBy("n")} IS NOT NULL AND ${takenAt("n")} IS NOT NULL
      ORDER BY n.position`,
-    [upTo],
+    [upTo, after],
   );
   return rows.map(
     ({ origin, from, through, hub, at }): PlacedRun => ({

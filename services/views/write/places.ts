@@ -1,5 +1,5 @@
 /** Asks for entities to be folded again whose events have got a place in a hub's order. */
-import type { EntityRef, OrderedRun } from "../../core/index.ts";
+import type { EntityRef, OrderedRun, Position } from "../../core/index.ts";
 import { askInOrder } from "../asked.ts";
 import type { Ordering } from "../changes.ts";
 import type { Db } from "../connect.ts";
@@ -36,13 +36,19 @@ export async function askPlaced(db: Db, { noted, unplaced, views }: Ordering, by
   await askInOrder(db, asked, by);
 }
 
-/** The entities of these types that events of runs are about, as far as the audit has them. */
-export async function entitiesPlaced(db: Db, runs: readonly OrderedRun[], types: readonly string[]): Promise<EntityRef[]> {
+/** The entities of these types that events of runs are about, as far as the audit has them. `upTo`: events up to there only. */
+export async function entitiesPlaced(
+  db: Db,
+  runs: readonly OrderedRun[],
+  types: readonly string[],
+  upTo: Position | null = null,
+): Promise<EntityRef[]> {
   if (runs.length === 0) return [];
   const { rows } = await db.query<{ type: string; id: string }>(
     `SELECT DISTINCT ${TYPE} AS type, ${ID} AS id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS x (origin, lower, upper)
-     JOIN tributary.audit a ON a.origin = x.origin AND a.seq BETWEEN x.lower AND x.upper ${ABOUT} WHERE ${TYPE} = ANY($4) ORDER BY 1, 2`,
-    [runs.map(({ origin }) => origin), runs.map(({ from }) => from), runs.map(({ through }) => through), types],
+     JOIN tributary.audit a ON a.origin = x.origin AND a.seq BETWEEN x.lower AND x.upper AND ($5::bigint IS NULL OR a.position <= $5) ${ABOUT}
+     WHERE ${TYPE} = ANY($4) ORDER BY 1, 2`,
+    [runs.map(({ origin }) => origin), runs.map(({ from }) => from), runs.map(({ through }) => through), types, upTo],
   );
   return rows;
 }
