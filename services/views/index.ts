@@ -69,7 +69,7 @@ export {
   tend,
 } from "./leases.ts";
 export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
-export { migrate, migrations } from "./migrate.ts";
+export { migrate, migrations, refuseNewer, SEALER_NAME } from "./migrate.ts";
 export { LIVE } from "./names.ts";
 export {
   type AuditRow,
@@ -127,6 +127,7 @@ export {
   linesAfter,
   type NewestSeal,
   newestSeal,
+  newestSealAndReach,
   placeOf,
   type SealedLine,
 } from "./read/feed.ts";
