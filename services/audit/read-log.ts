@@ -19,7 +19,7 @@ import type { Anchored } from "./anchored.ts";
 import { type Compared, PROGRESS_EVERY, type VerifyDeps } from "./compared.ts";
 import type { SchemaCheck } from "./schemas.ts";
 import type { SignatureCheck } from "./signatures.ts";
-import { noteRewritten, type Rewritten, tellBeyond, tellQuarantine, tellRewritten } from "./tell.ts";
+import { noteRewritten, type Rewritten, tellBeyond, tellOwners, tellQuarantine, tellRewritten } from "./tell.ts";
 import type { Report } from "./verdicts.ts";
 
 /** How many events, and how many bytes of them, are compared with the audit by one query: no more are in memory at a time. */
@@ -93,8 +93,9 @@ function openPage(
   log: Log,
   besides: Compared & { readonly placing: Placing | null },
   read: Read,
-  { report, signatures }: Checks,
+  { report: tell, signatures }: Checks,
 ) {
+  const { report, isQuiet } = heard(tell);
   const { placing, books, spill, shards, declared, parked } = besides;
   const wanted = new Set(entityViews(declared).map(({ entity }) => entity));
   const parkedAt = new Set(parked.map(({ event }) => event));
@@ -153,6 +154,8 @@ function openPage(
       for (const [origin, found] of rewritten) tellRewritten(origin, found, signatures.signedThrough(origin), report);
       await tellBeyond(books, read.origins, report);
       await tellQuarantine(books, report);
+      // What owners follow from must be right first.
+      if (isQuiet()) await tellOwners(books, report);
     },
   };
 }
@@ -162,4 +165,16 @@ function linkProblem({ head }: LogEntry, before: Pick<OriginState, "events" | "h
   if (head.prev !== before.head) return `its prev is not the hash of the event before`;
   if (chainHash(head.prev, eventText(head, text)) !== head.hash) return "its hash does not fit its content: it was altered";
   return eventIdOf(wallMsOf(head.hlc), head.hash) === head.id ? null : "its id does not follow from its hash";
+}
+
+/** The same report, and whether nothing was reported so far. */
+function heard(tell: Report): { readonly report: Report; isQuiet(): boolean } {
+  let isQuiet = true;
+  return {
+    report(...said) {
+      isQuiet = false;
+      tell(...said);
+    },
+    isQuiet: () => isQuiet,
+  };
 }

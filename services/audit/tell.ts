@@ -28,6 +28,14 @@ export async function tellQuarantine(books: Books, report: Report): Promise<void
   if (count > named.length) report("quarantine", "quarantine", `${count - named.length} more entries of the list differ`);
 }
 
+/** Whose entities are noted otherwise than their first events say: then some people are shown what is not theirs, or not shown what is. */
+export async function tellOwners(books: Books, report: Report): Promise<void> {
+  const { count, named } = await books.ownerDifferences();
+  for (const { key, what } of named) report("audit", key, what);
+  if (count > named.length)
+    report("audit", "owners", `of ${count - named.length} more entities it is not noted rightly whose they are`);
+}
+
 export function noteRewritten(all: Map<OriginId, Rewritten>, origin: OriginId, seq: Seq, columns: readonly string[]): void {
   const known = all.get(origin) ?? { first: seq, last: seq, count: 0, columns };
   known.last = seq;

@@ -278,6 +278,21 @@ export {
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
 export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
+  DEFAULT_MATRIX,
+  isPersonRole,
+  isRight,
+  type Matrix,
+  matrixOf,
+  matrixSchema,
+  RIGHTS,
+  type Right,
+  ROLES,
+  type Role,
+  rightsOf,
+  rightWords,
+  rolesWith,
+} from "./rights.ts";
+export {
   CHANGE_FORM,
   REGISTRATION_FORM,
   REGISTRY_DEVICE,
@@ -309,8 +324,10 @@ export {
 export { dataAsSeen, forTerminal, jsonForTerminal, keyAsSeen, textAsSeen } from "./text.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
 export { WAYS, type Way, wayOf } from "./ways.ts";
+export { EVERYBODY, maySee, NOBODY, ownerOf, ownerOfEntity, ROLES_ACROSS, type Viewer, viewerOf } from "./whose.ts";
 export {
   ALL_WITHHELD,
+  copiedInto,
   type Followed,
   followWithheld,
   NONE_WITHHELD,

@@ -28,6 +28,11 @@ export interface Opener {
   readonly rights: string;
   /** Members that were written, and that it may not open, are named in `withheld` and are not in `data`. */
   open(head: SealedHead, data: JsonObject): Opened;
+  /**
+   * The members that it may withhold of an event of this type, whoever wrote it and whatever it says: as they are called in any version of its form. Of a person's decision: names of its values.
+   * It is asked where the hub sends a state in place of events. Without it, such a state shows nothing but that the entity is there, and what is withheld.
+   */
+  withholds?(type: string): readonly string[];
 }
 
 /** Nothing is withheld. */
@@ -36,7 +41,11 @@ export const NONE_WITHHELD: readonly string[] = Object.freeze([]);
 export const ALL_WITHHELD = "*";
 
 /** Opens everything. */
-export const OPENS_ALL: Opener = { rights: "", open: (_, data) => ({ data, withheld: NONE_WITHHELD }) };
+export const OPENS_ALL: Opener = {
+  rights: "",
+  open: (_, data) => ({ data, withheld: NONE_WITHHELD }),
+  withholds: () => NONE_WITHHELD,
+};
 
 /** What a function made of data with withheld members. */
 export type Followed =
@@ -66,6 +75,22 @@ export function followWithheld(run: (data: JsonObject) => unknown, { data, withh
   const members = Object.entries(result as JsonObject);
   const held = members.filter(([, value]) => holdsStandIn(value)).map(([name]) => name);
   return { kind: "parts", result: Object.fromEntries(members.filter(([name]) => !held.includes(name))), withheld: held };
+}
+
+/** The members of a function's result into which it copies members of its data; `null`: its text does more than copy, so all of its result may follow from them. */
+export function copiedInto(
+  run: (data: JsonObject) => unknown,
+  members: readonly string[],
+  text: string,
+): readonly string[] | null {
+  if (members.includes(ALL_WITHHELD) || !copiesOnly(text)) return null;
+  try {
+    const followed = followWithheld(run, { data: {}, withheld: members }, text);
+    return followed.kind === "unknown" ? null : followed.kind === "same" ? [] : followed.withheld;
+  } catch {
+    // It takes apart what is not there.
+    return null;
+  }
 }
 
 /** `structuredClone` reads all members, and refuses what `watched` makes. */

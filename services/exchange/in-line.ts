@@ -9,11 +9,11 @@ const UNREADY: Seal = { number: 0, through: null };
  */
 export function inLine(store: FeedStore, scopes: ReadonlyMap<string, readonly string[]>): FeedStore {
   const { atOnce } = store;
-  const newest = async (from: FeedStore): Promise<Seal> => {
-    const seal = await from.newest();
+  const newest = async (from: FeedStore, told?: number): Promise<Seal> => {
+    const seal = await from.newest(told);
     return seal.scopes === undefined || isMadeFor(seal.scopes, scopes) ? seal : UNREADY;
   };
-  const guarded = (from: FeedStore): FeedStore => ({ ...from, newest: () => newest(from) });
+  const guarded = (from: FeedStore): FeedStore => ({ ...from, newest: (told) => newest(from, told) });
   return {
     ...guarded(store),
     ...(atOnce === undefined ? {} : { atOnce: (work) => atOnce((from) => work(guarded(from))) }),

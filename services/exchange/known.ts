@@ -110,15 +110,18 @@ export function memoryOf(store: FeedStore) {
   };
 
   return {
-    /** What is known now. Costs no more than `newest` while nothing has changed, and all who ask at the same time wait for one answer. */
-    async now(present: IncarnationId): Promise<Known> {
-      const seal = await store.newest();
-      if (seal.number === last?.number && seal.reach === last.reach && present === incarnation) return known;
-      looking ??= lookAgain(present, seal).finally(() => {
-        looking = null;
-      });
-      await looking;
-      return known;
+    /** What is known now. Costs no more than `newest` while nothing has changed, and all who ask at the same time wait for one answer. `told`: the newest seal that the asker knows of. */
+    async now(present: IncarnationId, told = 0): Promise<Known> {
+      for (let looks = 1; ; looks++) {
+        const seal = await store.newest(told);
+        if (seal.number === last?.number && seal.reach === last.reach && present === incarnation) return known;
+        looking ??= lookAgain(present, seal).finally(() => {
+          looking = null;
+        });
+        await looking;
+        // Another one's look may have begun before that seal stood.
+        if (known.seal.number >= Math.min(seal.number, told) || looks >= MAX_LOOKS) return known;
+      }
     },
     /** Runs `work` with a store that shows one moment, and what is known as of that moment. */
     async atOnce<T>(work: (store: FeedStore, known: Known) => Promise<T>): Promise<T> {

@@ -27,10 +27,9 @@ import {
   rangeOf,
   siteRoles,
 } from "../views/index.ts";
-import type { FeedStore, Seal } from "./store.ts";
+import { rarely } from "./rarely.ts";
+import type { FeedStore } from "./store.ts";
 
-/** For so long the newest seal is not looked up again, whoever asks. */
-const NEWEST_MS = 250;
 /** How many pulls are answered at a time, and how many statements run beside them. */
 const MAX_PULLS = 4;
 const MAX_BESIDE = 2;
@@ -112,19 +111,3 @@ const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
     noteHolding: (told) => use((db) => noteHolding(db, told)),
     holdingOf: (holder, digest) => use((db) => holdingOf(db, holder, digest)),
   }) satisfies Partial<FeedStore>;
-
-/** Asks at most once in a while, whoever asks; those who ask meanwhile get the same answer. */
-function rarely(ask: () => Promise<Seal>, nowMs: () => number): () => Promise<Seal> {
-  let asked: { readonly answer: Promise<Seal>; readonly atMs: number } | null = null;
-  return () => {
-    if (asked === null || nowMs() - asked.atMs >= NEWEST_MS) {
-      const answer = ask();
-      const mine = { answer, atMs: nowMs() };
-      asked = mine;
-      answer.catch(() => {
-        if (asked === mine) asked = null;
-      });
-    }
-    return asked.answer;
-  };
-}

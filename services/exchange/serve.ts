@@ -92,7 +92,7 @@ export function serve(from: FeedStore, { views, schemas, readers = () => ({}), s
 
   return {
     async answer(request, asker) {
-      const known = await memory.now(asker.incarnation);
+      const known = await memory.now(asker.incarnation, request.seal);
       if (known.seal.number === 0) return unready(asker);
       const parts: Parts =
         Object.keys(request.buckets).length === 0

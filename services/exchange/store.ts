@@ -85,8 +85,11 @@ export interface ToldHolding {
 }
 
 export interface FeedStore {
-  /** The newest seal. Called for each pull: it must cost nothing while nothing changes (the implementation looks at most every 250 ms, or is told). */
-  newest(): Promise<Seal>;
+  /**
+   * The newest seal. Called for each pull: it must cost nothing while nothing changes (the implementation looks at most every 250 ms, or is told). `told`: a seal that the asker knows of. Where what is
+   * remembered is earlier, it is looked up now.
+   */
+  newest(told?: number): Promise<Seal>;
   /** Buckets whose last segment was sealed after a seal, with their ends. */
   headsAfter(seal: number): Promise<readonly (BucketHead & { readonly of: Bucket })[]>;
   /** Whether the bucket had this head at the end of the segment of this seal. */

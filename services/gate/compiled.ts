@@ -3,7 +3,7 @@ import { ALL_WITHHELD, type JsonObject, type JsonValue, messageOf, type Opened }
 import { sourceOf } from "./avro/compat.ts";
 import { avroDecoder, type Decoded } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
-import type { Avro, AvroField } from "./avro/model.ts";
+import type { Avro, AvroRecord } from "./avro/model.ts";
 import { avroNormaliser, avroReader } from "./avro/resolve.ts";
 import { beginCheck } from "./json/patterns.ts";
 import { jsonReader } from "./json/reading.ts";
@@ -38,6 +38,8 @@ export interface Compiled {
   readFrom(writer: Compiled, data: JsonObject): JsonObject;
   /** The same for data of which some members are withheld: these are named as the reader names them, and no default stands in their place. */
   readOpened(writer: Compiled, opened: Opened): Opened;
+  /** What members of data that `writer` wrote are called here. Throws as `readFrom` does. */
+  namesFrom(writer: Compiled, names: readonly string[]): readonly string[];
 }
 
 const unsupported = (): never => {
@@ -115,6 +117,7 @@ function compileJson(schema: SchemaVersion): Compiled {
     decode: unsupported,
     readFrom,
     readOpened: (from, opened) => readAround((data) => readFrom(from, data), opened),
+    namesFrom: (_, names) => names,
   };
 }
 
@@ -135,6 +138,8 @@ function compileAvro(schema: SchemaVersion): Compiled {
     if (bytes.length > MAX_AVRO_BYTES) throw new RangeError(`more than ${MAX_AVRO_BYTES} bytes`);
     return decodeBytes(bytes);
   };
+  const namesOf = (written: AvroRecord, names: readonly string[]): readonly string[] =>
+    type.fields.filter((field) => names.includes(sourceOf(field, written)?.name ?? ALL_WITHHELD)).map(({ name }) => name);
   return {
     schema,
     check: (data) => avroProblem(check(data)),
@@ -158,17 +163,20 @@ function compileAvro(schema: SchemaVersion): Compiled {
       }
       return read(data) as JsonObject;
     },
-    readOpened({ schema: from }, { data, withheld }) {
-      const { model } = from;
-      if (model.kind !== "avro" || model.type.kind !== "record") throw new TypeError("no Avro");
-      const written = model.type;
-      const isHidden = (field: AvroField): boolean => withheld.includes(sourceOf(field, written)?.name ?? ALL_WITHHELD);
-      const hidden = type.fields.filter(isHidden).map(({ name }) => name);
+    readOpened(from, { data, withheld }) {
+      const written = recordOf(from);
       if (withheld.includes(ALL_WITHHELD)) return { data: {}, withheld };
-      const open = { ...type, fields: type.fields.filter((field) => !isHidden(field)) };
+      const hidden = namesOf(written, withheld);
+      const open = { ...type, fields: type.fields.filter(({ name }) => !hidden.includes(name)) };
       return { data: avroReader(open, written)(data) as JsonObject, withheld: hidden };
     },
+    namesFrom: (from, names) => namesOf(recordOf(from), names),
   };
+}
+
+function recordOf({ schema: { model } }: Compiled): AvroRecord {
+  if (model.kind !== "avro" || model.type.kind !== "record") throw new TypeError("no Avro");
+  return model.type;
 }
 
 /** Reads data around members that are withheld. */

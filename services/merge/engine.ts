@@ -35,6 +35,7 @@ export {
   problemsIn,
   unknownIn,
 } from "./invariants.ts";
+export { type Mask, maskedState, maskOf } from "./masked.ts";
 export { fitsViews, misfitIn } from "./misfit.ts";
 export { narrowColumns } from "./narrow.ts";
 export { type PersonalForm, type PersonalScope, personalScopes } from "./personal.ts";

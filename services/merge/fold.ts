@@ -90,6 +90,8 @@ export interface Folded {
 
 /** The name under which a state keeps what was written by those who have the say over a register. */
 const ofAuthority = (register: string): string => `${register}!`;
+/** The register to which a name in a state belongs. */
+export const registerOf = (name: string): string => (name.endsWith("!") ? name.slice(0, -1) : name);
 
 /**
  * The state after one more event; `null` when the event does not touch the view. Folding an event twice, or in any

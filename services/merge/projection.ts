@@ -1,5 +1,6 @@
 import {
   ALL_WITHHELD,
+  copiedInto,
   followWithheld,
   isJsonObject,
   type JsonObject,
@@ -157,6 +158,8 @@ export interface Projection {
    * column cannot hold stand in its register, for a caller that checks the row in the end.
    */
   writesOf(event: ProjectedEvent, isLenient?: boolean): Writes | null;
+  /** The columns into which an event of a type may write what follows from these members of its data, whatever else it says. */
+  columnsFrom(type: string, members: readonly string[]): readonly string[];
   /** Everything whose change makes it necessary to build the view again: registers, rules, and the text of the declaration's functions. */
   readonly shape: JsonValue;
 }
@@ -193,6 +196,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
     hubOnly: declared.hubOnly === true,
     shape: shapeOf(declared, registers),
     notified: (name) => declared.notify?.[name] ?? declared.notify?.others ?? [],
+    columnsFrom: (type, members) => columnsFrom(writing, type, members),
     valuesOf: (event) => (event.entity.type === declared.entity ? valuesOf(declared.events, event) : null),
     writesOf: (event, isLenient = false) => (event.entity.type === declared.entity ? writesOf(writing, event, isLenient) : null),
   };
@@ -318,6 +322,21 @@ function openValuesOf(
   const followed = followWithheld((data) => rule.map({ ...plain, data }), { data: event.data, withheld }, String(rule.map));
   if (followed.kind === "unknown") return { values: {}, hidden: Object.keys(columns) };
   return { values: followed.result as Values, hidden: followed.kind === "same" ? [] : followed.withheld };
+}
+
+/** The columns into which an event of a type may write what follows from members of its data. No event is at hand, so a `map` is believed only if it does nothing but copy. */
+function columnsFrom({ columns, events }: Writing, type: string, members: readonly string[]): readonly string[] {
+  const all = Object.keys(columns);
+  const rule = type === RESOLVED ? set() : Object.hasOwn(events, type) ? events[type]! : null;
+  if (rule === null || rule.kind === "remove" || members.length === 0) return [];
+  if (rule.kind === "map") {
+    const { map } = rule;
+    const event = { type, entity: { type: "", id: "" }, actor: "", occurredAt: "", site: "" };
+    const handed = copiedInto((data) => map({ ...event, data }), members, String(map));
+    return handed === null ? all : all.filter((name) => handed.includes(name));
+  }
+  const named = rule.columns.length > 0 ? rule.columns : all;
+  return members.includes(ALL_WITHHELD) ? named : named.filter((name) => members.includes(name));
 }
 
 /** Whether an event may lack members that a view's rule looks at. Asked only where the view takes events of its type: its data need not be readable otherwise. */

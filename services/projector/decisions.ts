@@ -49,7 +49,10 @@ export function decisionNotes({ projection, generation }: ViewBuild): DecisionNo
         }
         const decision = decide(rule, after);
         if (decision === null) continue;
-        const row: DecisionRow = { view: projection.name, generation, entityId, position, decision, endedAt: null };
+        const row: DecisionRow = {
+          ...{ view: projection.name, generation, entityType: projection.entity, entityId },
+          ...{ position, decision, endedAt: null },
+        };
         rows.push(row);
         openHere.set(key, row);
       }

@@ -28,6 +28,7 @@ import {
   writeChanges,
   writeFeed,
   writeOrigins,
+  writeOwners,
   writeParked,
   writeQuarantine,
   writeViews,
@@ -132,6 +133,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
   await part("purge", () => confirmPurges(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
+  await part("owner", () => writeOwners(db, [entry], settlements));
   // An entity that the view of its buckets does not take stays where it is.
   const placements = placementsOf([entry], [judged], targets, written);
   await part("feed", () => writeFeed(db, placements, judged.isCaseNote ? [entry] : []));

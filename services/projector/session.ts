@@ -26,6 +26,7 @@ import {
   type Member,
   migrate,
   othersAlive,
+  protectBuilds,
   takeShards,
 } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
@@ -89,7 +90,11 @@ export interface Since {
 }
 
 /** Brings the hub's tables up to this version, and enters this process into the list of projectors. */
-export async function openMembership({ postgresUrl, name = `pid ${process.pid}` }: ProjectorOptions): Promise<Membership> {
+export async function openMembership({
+  postgresUrl,
+  projections,
+  name = `pid ${process.pid}`,
+}: ProjectorOptions): Promise<Membership> {
   const db = await connectViews(postgresUrl, `tributary-projector ${name}`);
   let isLost = false;
   db.on("end", () => {
@@ -97,6 +102,7 @@ export async function openMembership({ postgresUrl, name = `pid ${process.pid}` 
   });
   try {
     await migrate(db);
+    await inTransaction(db, () => protectBuilds(db, projections));
     const member = await enroll(db, name);
     return {
       db,

@@ -17,6 +17,7 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
   const { rowCount } = await db.query("DELETE FROM tributary.audit WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.quarantine WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.case_note WHERE position > $1", [after]);
+  await db.query("DELETE FROM tributary.owner WHERE position > $1", [after]);
   await holdAgain(db, after);
   await countOriginsAnew(
     db,

@@ -1,7 +1,8 @@
 /** What others made on a live table, or were granted on it. The table of the new build gets the same. */
 import { TributaryError } from "../core/index.ts";
 import type { Db } from "./connect.ts";
-import { at, LIVE } from "./names.ts";
+import { at, LIVE, OVERSEER, READER } from "./names.ts";
+import { POLICIES } from "./owned.ts";
 
 export interface Grant {
   readonly statement: string;
@@ -18,8 +19,10 @@ export async function grantsOn(db: Db, table: string): Promise<Grant[]> {
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      CROSS JOIN LATERAL (SELECT NULL::text AS column, c.relacl AS acl UNION ALL SELECT attname, attacl FROM pg_attribute WHERE attrelid = c.oid) g
      CROSS JOIN LATERAL aclexplode(g.acl) a
-     WHERE n.nspname = 'views' AND c.relname = $1 AND a.grantee <> c.relowner`,
-    [table],
+     WHERE n.nspname = 'views' AND c.relname = $1 AND a.grantee <> c.relowner
+       AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) <> ALL ($2))`,
+    // A new table has its own for these.
+    [table, [READER, OVERSEER]],
   );
   return rows;
 }
@@ -30,23 +33,20 @@ export interface Kept {
   readonly statement: string;
 }
 
-/** Policies of row-level security, whether it is on, and indexes that are not the declaration's. */
+/** Policies of row-level security that somebody else made, whether it is forced on the owner, and indexes that are not the declaration's. */
 export async function keptOn(db: Db, table: string): Promise<Kept[]> {
   const { rows } = await db.query<Kept>(
     `SELECT 'the policy ' || policyname AS what, format('CREATE POLICY %I ON views.%I AS %s FOR %s TO %s%s%s', policyname, tablename, permissive, cmd,
          (SELECT string_agg(CASE WHEN r = 'public' THEN 'PUBLIC' ELSE quote_ident(r) END, ', ') FROM unnest(roles::text[]) r),
          ' USING (' || qual || ')', ' WITH CHECK (' || with_check || ')') AS statement
-       FROM pg_policies WHERE schemaname = 'views' AND tablename = $1
-     UNION ALL
-     SELECT 'row-level security', format('ALTER TABLE views.%I ENABLE ROW LEVEL SECURITY', relname)
-       FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relname = $1 AND relrowsecurity
+       FROM pg_policies WHERE schemaname = 'views' AND tablename = $1 AND policyname <> ALL ($2)
      UNION ALL
      SELECT 'row-level security', format('ALTER TABLE views.%I FORCE ROW LEVEL SECURITY', relname)
        FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relname = $1 AND relforcerowsecurity
      UNION ALL
      SELECT 'the index ' || i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
        WHERE t.relnamespace = 'views'::regnamespace AND t.relname = $1 AND NOT x.indisprimary AND i.relname NOT LIKE 'by\\_%'`,
-    [table],
+    [table, POLICIES],
   );
   return rows;
 }

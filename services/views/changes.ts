@@ -34,6 +34,7 @@ export interface ViewRow {
 export interface DecisionRow {
   readonly view: string;
   readonly generation: number;
+  readonly entityType: string;
   readonly entityId: string;
   readonly position: Position;
   readonly decision: Decision;

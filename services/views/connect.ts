@@ -1,10 +1,15 @@
 import pg from "pg";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { OVERSEER } from "./names.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /** A connection to the database that the views stand in. Other folders only hand it on to functions of `views`, which alone write SQL. */
 export type Db = pg.Client;
+
+/** Whoever is shown only some rows is told so by an error, and does not take them for all: unless PostgreSQL was told that this user may see all of them. */
+const OR_ALL_ROWS = `SELECT set_config('row_security',
+  CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = '${OVERSEER}' AND pg_has_role(oid, 'MEMBER')) THEN 'on' ELSE 'off' END, false)`;
 
 /** Connects to PostgreSQL; throws `backend-unreachable`. `name` is shown in pg_stat_activity. */
 export async function connectViews(url: string, name: string): Promise<Db> {
@@ -20,6 +25,7 @@ export async function connectViews(url: string, name: string): Promise<Db> {
     await client.connect();
     // Whatever the server's setting is: days are read as they are written, 2026-05-03.
     await client.query("SET DateStyle = ISO");
+    await client.query(OR_ALL_ROWS);
     return client;
   } catch (error) {
     throw new TributaryError(

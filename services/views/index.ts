@@ -95,6 +95,7 @@ export {
   type StandingValue,
 } from "./read/cases.ts";
 export { declaredTypes, readColumns } from "./read/columns.ts";
+export type { Stated } from "./read/conditions.ts";
 export { answers, limitQueries } from "./read/connection.ts";
 export { type CountedEvent, countedEvents, type EntityEvents, entitiesOf, type ReadData } from "./read/counted.ts";
 export { byBytes, type Cursor } from "./read/cursor.ts";
@@ -192,11 +193,13 @@ export {
   viewNames,
   withRows,
 } from "./read/rows.ts";
+export { type PageQuestion, type RowCursor, type RowsPage, rowsPage } from "./read/rows-page.ts";
 export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
+export { asViewer } from "./read/viewer.ts";
 export {
   type AuditedEntity,
   arePositionsLost,
@@ -212,7 +215,7 @@ export {
 export { asPosition, furthestOf, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
 export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
-export { createIndexes, shapeOf } from "./tables.ts";
+export { createIndexes, protectBuilds, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
 export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";
@@ -236,6 +239,7 @@ export {
   takeDigest,
   takeDue,
 } from "./write/outbox.ts";
+export { writeOwners } from "./write/owners.ts";
 export { askAgain, type Hold, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { TributaryError } from "../core/index.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { ALIVE_LOCK } from "./leases.ts";
+import { ensureRoles } from "./owned.ts";
 import { changeLayout } from "./swap.ts";
 
 const DIR = join(import.meta.dirname, "sql");
@@ -37,6 +38,7 @@ export async function migrate(db: Db, last?: string): Promise<void> {
     for (const name of applied) {
       if (!files.includes(name)) throw preparedByNewer(name);
     }
+    await ensureRoles(db);
     const due = files.filter((name) => !applied.has(name) && (last === undefined || name <= last));
     const hasOlder = due.length > 0 && (await hasShards(db));
     // First: a page that is being written has shards, and would wait for a table that is changed here, while this waits for its shards.

@@ -5,6 +5,12 @@ export const q = (name: string): string => `"${name}"`;
 /** A table in a schema, in SQL. */
 export const at = (namespace: string, table: string): string => `${q(namespace)}.${q(table)}`;
 
+/** The role that sees what belongs to the organisations that a transaction names, and the role that sees all rows: `owned.ts`. */
+export const READER = "tributary_reader";
+export const OVERSEER = "tributary_overseer";
+/** The setting that names these organisations, with commas between them. */
+export const ORGS = "tributary.orgs";
+
 /** The schema of the views that people read. */
 export const LIVE = "views";
 

@@ -20,7 +20,7 @@ export const saysTheSame = (a: string, b: string): string =>
    AND ${a}.rule_version = ${b}.rule_version AND ${a}.reason = ${b}.reason AND ${a}.value::text IS NOT DISTINCT FROM ${b}.value::text
    AND ${a}.winner::text = ${b}.winner::text AND ${a}.losers::text = ${b}.losers::text AND ${a}.is_open = ${b}.is_open`;
 
-const COLUMNS = "rule, rule_version, reason, winner, losers, settled_position, value, is_open, known_from";
+const COLUMNS = "entity_type, rule, rule_version, reason, winner, losers, settled_position, value, is_open, known_from";
 
 /**
  * Marks decisions that only the new build has as known from the swap on, and adds those that only the old one has, as superseded at the swap. Where the log was set back, what

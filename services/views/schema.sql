@@ -104,6 +104,7 @@ TABLE tributary.debt COLUMN "position" bigint
 TABLE tributary.debt COLUMN seal bigint NOT NULL
 TABLE tributary.debt COLUMN since timestamp with time zone NOT NULL DEFAULT now()
 TABLE tributary.decision_row COLUMN entity_id text NOT NULL
+TABLE tributary.decision_row COLUMN entity_type text
 TABLE tributary.decision_row COLUMN generation integer NOT NULL DEFAULT 0
 TABLE tributary.decision_row COLUMN is_open boolean NOT NULL DEFAULT false
 TABLE tributary.decision_row COLUMN known_from bigint
@@ -207,7 +208,12 @@ TABLE tributary.origin COLUMN "position" bigint NOT NULL
 TABLE tributary.origin COLUMN quarantined bigint NOT NULL
 TABLE tributary.origin COLUMN site text NOT NULL
 TABLE tributary.origin COLUMN through bigint NOT NULL
+TABLE tributary.owner COLUMN entity_id text NOT NULL
+TABLE tributary.owner COLUMN entity_type text NOT NULL
+TABLE tributary.owner COLUMN org text NOT NULL
+TABLE tributary.owner COLUMN "position" bigint NOT NULL
 TABLE tributary.parked COLUMN entity_id text NOT NULL
+TABLE tributary.parked COLUMN entity_type text
 TABLE tributary.parked COLUMN error text NOT NULL
 TABLE tributary.parked COLUMN generation integer NOT NULL
 TABLE tributary.parked COLUMN origin text NOT NULL
@@ -324,6 +330,7 @@ TABLE tributary.migration CONSTRAINT migration_pkey PRIMARY KEY (name)
 TABLE tributary.notification CONSTRAINT notification_key_key UNIQUE (key)
 TABLE tributary.notification CONSTRAINT notification_pkey PRIMARY KEY (id)
 TABLE tributary.origin CONSTRAINT origin_pkey PRIMARY KEY (origin)
+TABLE tributary.owner CONSTRAINT owner_pkey PRIMARY KEY (entity_type, entity_id)
 TABLE tributary.parked CONSTRAINT parked_pkey PRIMARY KEY (view, generation, entity_id)
 TABLE tributary.projector CONSTRAINT projector_pkey PRIMARY KEY (number)
 TABLE tributary.quarantine CONSTRAINT quarantine_pkey PRIMARY KEY (origin, seq)
@@ -498,3 +505,136 @@ VIEW tributary.view AS
     generation.readers
    FROM generation
   WHERE (generation.state = 'live'::text);
+POLICY tributary_overseen ON tributary.audit FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.audit FOR SELECT TO tributary_reader USING
+((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = audit.entity_type) AND (o.entity_id = audit.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))
+POLICY tributary_overseen ON tributary.audit_beyond FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.audit_beyond FOR SELECT TO tributary_reader USING
+((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = audit_beyond.entity_type) AND (o.entity_id = audit_beyond.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))
+POLICY tributary_overseen ON tributary.bucket FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.case_note FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.case_note FOR SELECT TO tributary_reader USING
+((EXISTS ( SELECT
+   FROM case_row c
+  WHERE (c.id = case_note.case_id))) OR (EXISTS ( SELECT
+   FROM fork_case f
+  WHERE (f.id = case_note.case_id))))
+POLICY tributary_overseen ON tributary.case_note_beyond FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_reader USING
+(EXISTS ( SELECT
+   FROM case_row c
+  WHERE (c.id = case_note_beyond.case_id)))
+POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader USING
+
+CASE kind
+    WHEN 'register'::text THEN (EXISTS ( SELECT
+       FROM owner o
+      WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+    ELSE ((COALESCE(json_array_length(
+    CASE json_typeof((about -> 'members'::text))
+        WHEN 'array'::text THEN (about -> 'members'::text)
+        ELSE NULL::json
+    END), 0) = COALESCE(((about ->> 'count'::text))::integer, 1)) AND (NOT (EXISTS ( SELECT
+       FROM json_array_elements((case_row.about -> 'members'::text)) m(value)
+      WHERE (NOT (EXISTS ( SELECT
+               FROM owner o
+              WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = (m.value ->> 'entity'::text)) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))))))
+END
+POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.decision_row FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.decision_row FOR SELECT TO tributary_reader USING
+(EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = decision_row.entity_type) AND (o.entity_id = decision_row.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+POLICY tributary_overseen ON tributary.feed FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.feed FOR SELECT TO tributary_reader USING
+(EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = feed.entity_type) AND (o.entity_id = feed.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+POLICY tributary_overseen ON tributary.feed_note FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.fork_case FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.fork_case FOR SELECT TO tributary_reader USING
+(split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
+POLICY tributary_overseen ON tributary.held FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.held FOR SELECT TO tributary_reader USING
+(EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = held.entity_type) AND (o.entity_id = held.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+POLICY tributary_overseen ON tributary.holding FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.member FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.member FOR SELECT TO tributary_reader USING
+(EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = member.entity_type) AND (o.entity_id = member.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+POLICY tributary_overseen ON tributary.notification FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.origin FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.origin FOR SELECT TO tributary_reader USING
+(org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
+POLICY tributary_overseen ON tributary.owner FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.owner FOR SELECT TO tributary_reader USING
+(org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
+POLICY tributary_overseen ON tributary.parked FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.parked FOR SELECT TO tributary_reader USING
+(EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = parked.entity_type) AND (o.entity_id = parked.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+POLICY tributary_overseen ON tributary.quarantine FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.quarantine FOR SELECT TO tributary_reader USING
+(split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
+POLICY tributary_overseen ON tributary.quarantine_beyond FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_seen ON tributary.quarantine_beyond FOR SELECT TO tributary_reader USING
+(split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
+POLICY tributary_overseen ON tributary.reconciliation FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.refold FOR SELECT TO tributary_overseer USING
+true
+POLICY tributary_overseen ON tributary.segment FOR SELECT TO tributary_overseer USING
+true
+TABLE tributary.audit ENABLE ROW LEVEL SECURITY
+TABLE tributary.audit_beyond ENABLE ROW LEVEL SECURITY
+TABLE tributary.bucket ENABLE ROW LEVEL SECURITY
+TABLE tributary.case_note ENABLE ROW LEVEL SECURITY
+TABLE tributary.case_note_beyond ENABLE ROW LEVEL SECURITY
+TABLE tributary.case_row ENABLE ROW LEVEL SECURITY
+TABLE tributary.debt ENABLE ROW LEVEL SECURITY
+TABLE tributary.decision_row ENABLE ROW LEVEL SECURITY
+TABLE tributary.feed ENABLE ROW LEVEL SECURITY
+TABLE tributary.feed_note ENABLE ROW LEVEL SECURITY
+TABLE tributary.fork_case ENABLE ROW LEVEL SECURITY
+TABLE tributary.held ENABLE ROW LEVEL SECURITY
+TABLE tributary.holding ENABLE ROW LEVEL SECURITY
+TABLE tributary.member ENABLE ROW LEVEL SECURITY
+TABLE tributary.notification ENABLE ROW LEVEL SECURITY
+TABLE tributary.origin ENABLE ROW LEVEL SECURITY
+TABLE tributary.owner ENABLE ROW LEVEL SECURITY
+TABLE tributary.parked ENABLE ROW LEVEL SECURITY
+TABLE tributary.quarantine ENABLE ROW LEVEL SECURITY
+TABLE tributary.quarantine_beyond ENABLE ROW LEVEL SECURITY
+TABLE tributary.reconciliation ENABLE ROW LEVEL SECURITY
+TABLE tributary.refold ENABLE ROW LEVEL SECURITY
+TABLE tributary.segment ENABLE ROW LEVEL SECURITY

@@ -3,7 +3,8 @@ import { TributaryError } from "../core/index.ts";
 import type { SqlView } from "../merge/engine.ts";
 import { type Clinging, clings } from "./clinging.ts";
 import { type Db, inSavepoint } from "./connect.ts";
-import { at, LIVE } from "./names.ts";
+import { at, LIVE, OVERSEER } from "./names.ts";
+import { grantTo } from "./owned.ts";
 
 /** Somebody's own view that reads tables. */
 export interface ForeignView {
@@ -46,7 +47,13 @@ export async function readAnew(db: Db, view: ForeignView): Promise<string | null
 }
 
 /** Makes an SQL view, or makes it read the tables that stand now. One whose columns change is dropped first; throws `usage` where something else reads it. */
-export async function makeSqlView(db: Db, { name, sql }: SqlView): Promise<void> {
+export async function makeSqlView(db: Db, view: SqlView): Promise<void> {
+  await makeOrReplace(db, view);
+  // It shows rows of all organisations.
+  await grantTo(db, at(LIVE, view.name), OVERSEER);
+}
+
+async function makeOrReplace(db: Db, { name, sql }: SqlView): Promise<void> {
   await db.query("SAVEPOINT made");
   try {
     await db.query(`CREATE OR REPLACE VIEW ${at(LIVE, name)} AS ${sql}`);

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { type Column, type Projection, type Totals, tablesOf, type View } from "../merge/engine.ts";
 import { columnDefinitions, declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
-import { at, NEVER, q } from "./names.ts";
+import { at, NEVER, OVERSEER, q } from "./names.ts";
+import { grantTo, ownerIsSeen, protect } from "./owned.ts";
 
 /** A hash of all that a view's declaration says, functions as their texts. When it changes, the view must be rebuilt. */
 export const shapeOf = ({ name, shape }: View): string =>
@@ -42,6 +43,7 @@ export async function createTables(db: Db, view: Projection | Totals, namespace:
     ${columnDefinitions([...keys, ...Object.entries(view.sums)])}
     rows bigint NOT NULL
   )`);
+    await protectTables(db, view, namespace);
     return;
   }
   const columns = declaredColumns(view);
@@ -75,5 +77,30 @@ export async function createTables(db: Db, view: Projection | Totals, namespace:
       `CREATE TABLE ${at(namespace, `${view.name}_claims`)} (invariant text NOT NULL, key text NOT NULL, entity_id text NOT NULL, events json NOT NULL,
         PRIMARY KEY (invariant, key, entity_id))`,
     );
+  }
+  await protectTables(db, view, namespace);
+}
+
+/** Lets people see the rows of a build that are theirs. Totals add up rows of several organisations: only who sees all of them sees these. */
+export async function protectTables(db: Db, view: Projection | Totals, namespace: string): Promise<void> {
+  for (const table of tablesOf(view)) {
+    const id = table === `${view.name}_claims` ? "entity_id" : "id";
+    const seen = view.kind === "totals" ? null : ownerIsSeen(`'${view.entity}'`, `${q(table)}.${id}`);
+    await protect(db, at(namespace, table), seen);
+  }
+}
+
+/** Does so for the tables of builds that an earlier version made, inside the caller's transaction. */
+export async function protectBuilds(db: Db, views: readonly View[]): Promise<void> {
+  const { rows } = await db.query<{ name: string; namespace: string }>(
+    `SELECT view AS name, place AS namespace FROM tributary.generation WHERE kind = 'sql'
+     UNION SELECT g.view, g.place FROM tributary.generation g, json_array_elements_text(g.tables) AS t (name)
+     WHERE g.kind <> 'sql' AND to_regclass(format('%I.%I', g.place, t.name)) IS NOT NULL AND NOT EXISTS (
+       SELECT FROM pg_policies p WHERE p.schemaname = g.place AND p.tablename = t.name AND p.policyname = 'tributary_overseen')`,
+  );
+  for (const { name, namespace } of rows) {
+    const view = views.find((each) => each.name === name);
+    if (view?.kind === "sql") await grantTo(db, at(namespace, name), OVERSEER);
+    else if (view !== undefined) await protectTables(db, view, namespace);
   }
 }

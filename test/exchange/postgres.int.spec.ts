@@ -21,11 +21,13 @@ import {
 } from "../../services/core/index.ts";
 import { chainHash } from "../../services/core/node.ts";
 import { replicas } from "../../services/desk/index.ts";
-import { type EventRef, openPostgresFeed, type PostgresFeed } from "../../services/exchange/index.ts";
+import { type EventRef, openPostgresFeed, type PostgresFeed, serve } from "../../services/exchange/index.ts";
+import { currentIncarnation } from "../../services/log/index.ts";
 import { unpackState } from "../../services/merge/engine.ts";
 import { confirmPurges } from "../../services/views/index.ts";
 import { number, ORG, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 import { newOrigin } from "../support/log-runs.ts";
+import { requestOf } from "../support/memory-replica.ts";
 import { HEAD } from "../support/ranges.ts";
 import { eventually } from "../support/temp.ts";
 
@@ -326,6 +328,38 @@ describe("the feed of a hub at work", () => {
     } finally {
       await hub.db.query("DELETE FROM tributary.segment WHERE bucket = 'x'");
       await watched.close();
+    }
+  });
+
+  it("is not behind what another door of the hub has told a device already", async () => {
+    const door = () =>
+      openPostgresFeed({ postgresUrl: hub.backends.postgres.url, views: hub.projections, entryAt: hub.log.at, nowMs: () => 1 });
+    const [one, other] = [door(), door()];
+    const asks = (feed: PostgresFeed) => {
+      const server = serve(feed, { views: hub.projections });
+      return async (seal?: number) => {
+        const request = requestOf("relief.doors.t1", { summary: "none", ...(seal === undefined ? {} : { seal }) });
+        const { id } = await currentIncarnation(hub.log.journal);
+        const asker = { holder: { kind: "site", org: "relief", site: "doors" }, device: request.device } as const;
+        return (await server.answer(request, { ...asker, hub: id, incarnation: id, nowMs: 1 })).seal;
+      };
+    };
+    try {
+      const { number: before } = await one.newest();
+      const [askOne, askOther] = [asks(one), asks(other)];
+      expect(await askOne()).toBe(before);
+      await sealAs(before + 1_000);
+      const told = await askOther();
+      expect(told).toBe(before + 1_000);
+      // Its clock stands still: what it remembers never gets old.
+      expect(await askOne()).toBe(before);
+      expect(await askOne(told)).toBe(told);
+      // Of a feed that was really set back, the device is told.
+      await hub.db.query("DELETE FROM tributary.segment WHERE bucket = 'x'");
+      expect(await askOne(told + 1)).toBe(before);
+    } finally {
+      await hub.db.query("DELETE FROM tributary.segment WHERE bucket = 'x'");
+      await Promise.all([one.close(), other.close()]);
     }
   });
 

@@ -5,6 +5,7 @@ import type { Opener } from "../../services/core/index.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import type { View } from "../../services/merge/engine.ts";
 import { defineProjection, manual, set, text } from "../../services/merge/index.ts";
+import { bytesAt } from "../support/leaving.ts";
 import type { MemoryHub } from "../support/memory-hub.ts";
 import { openMemoryHub } from "../support/memory-hub.ts";
 import { withholding } from "../support/opener.ts";
@@ -187,17 +188,111 @@ describe("a device that may not see a field (I40)", () => {
     expect(derived(field)).not.toContain(PHONE.slice(1));
   });
 
-  it("takes no state that the hub has packed of what it sees itself: it waits for the events", async () => {
+  const statesHub = async (): Promise<MemoryHub> => {
     const hub = await openMemoryHub({ views: VIEWS });
     await hub.setPolicy(policyOf("kampala", ["kampala"], { district: "Kampala" }, { statesOnly: true }));
-    await hub.device("nairobi").write(registered(1, "Kampala", { phone: PHONE }));
+    const [nairobi, juba] = [hub.device("nairobi"), hub.device("juba")];
+    await nairobi.write(registered(1, "Kampala"));
+    await nairobi.write(registered(2, "Kampala"));
+    await nairobi.write(updated(1, { phone: PHONE, status: "idp" }));
+    await juba.write(updated(1, { phone: OTHER, status: "host" }), { sees: {} });
     await hub.seal();
+    return hub;
+  };
+
+  it("shows of a state that the hub has packed what it may see, and names the rest; no byte of that stands in its files", async () => {
+    const hub = await statesHub();
     using all = open(hub);
     using field = open(hub, withholding(["phone"]));
     for (const each of [all, field]) await pulling(hub).pull(each);
-    expect(all.query("people")).toMatchObject([{ phone: PHONE }]);
-    expect(field.query("people")).toEqual([]);
-    expect(derived(field)).not.toContain(PHONE.slice(1));
+    expect(all.query("people", { order: "id" })).toMatchObject([
+      { conflicts: 2, _withheld: [] },
+      { phone: null, _withheld: [] },
+    ]);
+    expect(field.query("people", { order: "id" })).toMatchObject([
+      { given_name: "Amina 1", district: "Kampala", phone: null, call: null, conflicts: 1, _withheld: ["phone", "call"] },
+      { given_name: "Amina 2", phone: null, call: "no phone", _withheld: [] },
+    ]);
+    expect(bytesAt(field)).not.toMatch(new RegExp(`${PHONE.slice(1)}|${OTHER.slice(1)}`));
+    expect(bytesAt(all)).toContain(PHONE);
+    const replica = replicaOf(field);
+    const there = replica.withheld("people", KAMPALA);
+    expect(Object.fromEntries(there)).toEqual({ [number(1)]: { withheld: ["phone", "call"] } });
+    expect(replica.rowsHash("people", KAMPALA)).toBe(hub.rowsHash("people", KAMPALA, there));
+    // What it writes itself, having read the entity, stands on top.
+    await field.append(updated(1, { status: "returnee" }));
+    expect(field.query("people", { where: { id: number(1) } })).toMatchObject([
+      { status: "returnee", phone: null, conflicts: 0 },
+    ]);
+  });
+
+  it("whose opener does not say which members it withholds, shows of such a state only that the entity is there", async () => {
+    const hub = await statesHub();
+    const { rights, open: opens } = withholding(["phone"]);
+    using field = open(hub, { rights, open: opens });
+    await pulling(hub).pull(field);
+    const rows = field.query("people", { order: "id" });
+    expect(rows.map(({ id, given_name, status }) => [id, given_name, status])).toEqual([
+      [number(1), null, null],
+      [number(2), null, null],
+    ]);
+    expect(rows[0]?._withheld).toEqual(expect.arrayContaining(["given_name", "district", "village", "phone", "status", "call"]));
+    expect(bytesAt(field)).not.toContain(PHONE.slice(1));
+    const replica = replicaOf(field);
+    const there = replica.withheld("people", KAMPALA);
+    expect(replica.rowsHash("people", KAMPALA)).toBe(hub.rowsHash("people", KAMPALA, there));
+  });
+
+  it("shows who enters a bucket at once, around what it may not see, and the same when the events have come", async () => {
+    const hub = await hubOf();
+    using field = open(hub, withholding(["phone"]));
+    const { step, pull } = pulling(hub);
+    for (let pages = 0; field.query("people").length < 3 && pages < 20; pages++) await step(field, {}, pages > 0);
+    expect(
+      replicaOf(field)
+        .buckets()
+        .some(({ phase }) => phase === "states" || phase === "events"),
+    ).toBe(true);
+    const before = field.query("people", { order: "id" });
+    expect(before.map(({ _withheld }) => _withheld)).toEqual([["phone", "call"], ["phone", "call"], []]);
+    await pull(field);
+    const shown = (rows: typeof before) =>
+      rows.map(({ given_name, village, status, phone, call }) => [given_name, village, status, phone, call]);
+    expect(shown(field.query("people", { order: "id" }))).toEqual(shown(before));
+  });
+
+  it("puts nobody into a bucket by a value that it may not see", async () => {
+    const hub = await hubOf();
+    const noDistrict = hub.device("yei");
+    await noDistrict.write(registered(4, "Gulu"));
+    await noDistrict.write(updated(4, { district: null }));
+    await hub.seal();
+    using field = open(hub, withholding(["district"]));
+    const { step, pull } = pulling(hub);
+    await pull(field);
+    expect(field.query("people").map(({ district, _withheld }) => [district, _withheld.includes("district")])).toEqual(
+      [1, 2, 3].map(() => [null, true]),
+    );
+    await hub.setPolicy(policyOf("kampala", ["kampala"], { district: ["Kampala", null] }));
+    await hub.seal();
+    await step(field, {}, false);
+    const held = () =>
+      replicaOf(field)
+        .buckets()
+        .flatMap(({ values, entities }) => (values.length === 1 ? [[values[0], entities]] : []));
+    expect(held()).toEqual(
+      expect.arrayContaining([
+        ["Kampala", 3],
+        [null, 0],
+      ]),
+    );
+    await pull(field);
+    expect(held()).toEqual(
+      expect.arrayContaining([
+        ["Kampala", 3],
+        [null, 1],
+      ]),
+    );
   });
 
   it("opens a database that was made before fields could be withheld, with its rows as they were", async () => {

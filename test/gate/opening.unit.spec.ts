@@ -76,8 +76,26 @@ describe("an event's values, opened by one who may not see all of them", () => {
     const gate = createGate(loadSchemas(dir), { casters: await loadCasters(dir), opener: withholding(["name", "called"]) });
     expect(gate.openAs(head(1), { name: "Amina", size: 3 }, { thing: 2 })).toEqual({ data: { size: 3 }, withheld: ["called"] });
     expect(gate.openAs(head(1), { name: "Amina", size: 3 })).toEqual({ data: {}, withheld: [ALL_WITHHELD] });
+    const names = (...pins: { thing: number }[]) => gate.withholds("thing.noted", ...pins).toSorted();
+    expect([names({ thing: 2 }), names()]).toEqual([["called", "name"], [ALL_WITHHELD, "called", "name"].toSorted()]);
     // What is there is cast as ever.
     expect(gate.openAs(head(1), { size: 3 }, { thing: 2 })).toEqual({ data: { size: 3 }, withheld: [] });
+  });
+
+  it("are known by the names that they may have in any version, before there is an event", () => {
+    const gate = gateOf(
+      record({ name: "name", type: "string" }, { name: "size", type: "int" }),
+      record({ name: "given_name", aliases: ["name"], type: "string" }, { name: "size", type: "int" }),
+    );
+    const withholds = (names: readonly string[], pins?: Record<string, number>) =>
+      withOpener(gate, withholding(names)).withholds("thing.noted", pins).toSorted();
+    expect(withholds(["name"])).toEqual(["given_name", "name"]);
+    expect(withholds(["name"], { thing: 1 })).toEqual(["name"]);
+    expect(withholds(["size"])).toEqual(["size"]);
+    expect(gate.withholds("thing.noted")).toEqual([]);
+    const { rights, open } = withholding(["size"]);
+    expect(withOpener(gate, { rights, open }).withholds("thing.noted")).toEqual([ALL_WITHHELD]);
+    expect(withOpener(gate, withholding(["size"])).withholds("quarantine.released")).toEqual([ALL_WITHHELD]);
   });
 
   it("are withheld in a release as in the event that it releases", () => {

@@ -7,6 +7,7 @@ export function withholding(fields: readonly string[]): Opener {
     withheld: Object.keys(data).filter((name) => fields.includes(name)),
   });
   return {
+    withholds: () => fields,
     rights: `all but ${[...fields].sort().join(", ")}`,
     open({ type }, data) {
       const values = data.values ?? null;

@@ -39,6 +39,7 @@ export function pulling(hub: MemoryHub, views: readonly View[] = hub.views, read
       sentAtMs: hub.now(),
       holding,
       ...(summary === undefined ? {} : { summary }),
+      seal: replica.seal(),
       own: replica.own(),
       buckets: replica.asks(withBuckets ? options.limit : 0),
       ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),

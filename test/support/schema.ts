@@ -24,7 +24,13 @@ const DESCRIBED = `
     WHERE n.nspname = ANY($1) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i')
   UNION ALL
   SELECT 5, c.relname, '', format(E'VIEW %I.%I AS\\n%s', n.nspname, c.relname, pg_get_viewdef(c.oid))
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'v' AND n.nspname = ANY($1)`;
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'v' AND n.nspname = ANY($1)
+  UNION ALL
+  SELECT 6, tablename, policyname, format(E'POLICY %I ON %I.%I FOR %s TO %s USING\\n%s', policyname, schemaname, tablename, cmd, array_to_string(roles, ', '), qual)
+    FROM pg_policies WHERE schemaname = ANY($1)
+  UNION ALL
+  SELECT 7, c.relname, '', format('TABLE %I.%I ENABLE ROW LEVEL SECURITY', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relrowsecurity AND n.nspname = ANY($1)`;
 
 /** All that stands in these schemas, one object a line, in an order of its own. */
 export async function schemaOf(db: Db, ...schemas: string[]): Promise<string> {

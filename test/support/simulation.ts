@@ -353,10 +353,9 @@ async function changePolicy(world: World): Promise<void> {
   }
   const where = choose.chance(0.2) ? {} : { district: DISTRICTS.filter(() => choose.chance(0.5)) };
   const isNothing = "district" in where && where.district?.length === 0;
-  // The hub packs states of what it sees itself.
-  const statesOnly = choose.chance(0.15) && world.hides === null;
+  const statesOnly = choose.chance(0.15);
   // A second policy gives the site only states of some districts.
-  const second = choose.chance(0.35) && world.hides === null;
+  const second = choose.chance(0.35);
   return hub.setPolicy({
     name: second ? `${site}-states` : site,
     for: choose.chance(0.1) ? "everyone" : choose.chance(0.3) ? { roles: [choose.pick(ROLES)] } : { sites: [`relief.${site}`] },

@@ -236,6 +236,7 @@ describe("a decision that is replaced when its entity is folded again", () => {
     const row = {
       view: "people",
       generation: target.generation,
+      entityType: "person",
       entityId: "p1",
       position: at(10),
       decision,

@@ -70,6 +70,8 @@ export const pullRequestSchema = z.object({
   holding: z.string().max(64).nullable(),
   /** The digest of all heads that the replica stands at (`summaryText`). The page then tells the hub's ends, unless they are the same; `buckets` is empty. */
   summary: z.string().max(64).optional(),
+  /** The newest seal that the replica was told of. A door that remembers an earlier one looks again before it answers, so a device that goes from door to door is never told less than before. */
+  seal: z.int().min(0).optional(),
   /** The device's own origins, each with the last seq that it holds itself: these events' contents need not be sent. */
   own: z.record(origin, seqSchema).default({}),
   /** The short fingerprints (`gate.fingerprint`) of the schema versions that the device has, by `subject@version`. Data in Avro can be sent in these only. */

@@ -5,8 +5,17 @@
  *   own events, not placed yet ─────────┴─▶ shown state ─▶ row, own = pending | confirmed
  */
 import { type EntityRef, join, type OriginId, positionToNumber, type Vector } from "../../core/index.ts";
-import type { Pins } from "../../gate/index.ts";
-import { type EntityState, type Projection, packState, unpackState, waitingFor } from "../../merge/engine.ts";
+import type { Gate, Pins } from "../../gate/index.ts";
+import {
+  type EntityState,
+  type Mask,
+  maskedState,
+  maskOf,
+  type Projection,
+  packState,
+  unpackState,
+  waitingFor,
+} from "../../merge/engine.ts";
 import { headOf } from "../reading.ts";
 import type { OriginRow } from "../rows.ts";
 import type { Store } from "../store.ts";
@@ -77,7 +86,7 @@ export interface Entities {
 export interface EntitiesDeps {
   readonly store: Store;
   readonly rows: ReplicaRows;
-  readonly gate: Reader;
+  readonly gate: Reader & Pick<Gate, "rights" | "withholds">;
   /** The open views of an entity type. */
   readonly viewsOf: (type: string) => readonly OpenView[];
 }
@@ -174,11 +183,20 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
   };
   const stateIn = (packed: string | null | undefined): EntityState | undefined =>
     packed == null ? undefined : unpackState(packed);
+  /** What this device may not see of a view's states; `null`: it may see all. */
+  const maskFor = ({ view, readers }: OpenView): Mask | null =>
+    gate.rights === "" ? null : maskOf(view, (type) => gate.withholds(type, readers));
   /** A state that came packed, with its row. `null`: the hub folds it as this device does, and yet this device cannot show it. It waits for the events. */
   const packedIn = (open: OpenView, id: string, packed: string): (Folding & { readonly packed: string }) | null => {
     try {
-      const state = unpackState(packed);
-      return { state, row: shownBy(open, id, state), problem: null, packed };
+      const mask = maskFor(open);
+      if (mask === null) {
+        const state = unpackState(packed);
+        return { state, row: shownBy(open, id, state), problem: null, packed };
+      }
+      // The hub packs what it sees itself. What this device may not see of that is not written.
+      const state = maskedState(open.view, unpackState(packed), mask);
+      return { state, row: shownBy(open, id, state), problem: null, packed: packState(state) };
     } catch {
       return null;
     }

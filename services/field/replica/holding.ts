@@ -68,7 +68,8 @@ function shareMembers({ rows, homeOf }: HoldingDeps, from: BucketRow, added: Rea
   if (targets.size === 0) return;
   const touched = new Set<number>();
   for (const { key, entity, digest, hasEvents } of rows.membersIn(from.n, "")) {
-    const to = targets.get(bucketIn(home, entity));
+    const bucket = bucketIn(home, entity);
+    const to = bucket === null ? undefined : targets.get(bucket);
     if (to === undefined) continue;
     rows.setMember(to.n, { key, entity, digest, hasEvents });
     touched.add(to.n);
@@ -76,8 +77,14 @@ function shareMembers({ rows, homeOf }: HoldingDeps, from: BucketRow, added: Rea
   for (const n of touched) compareAll(rows, n);
 }
 
-function bucketIn(home: { readonly view: Projection; readonly rows: OpenView["rows"] }, entity: number): BucketId {
-  return bucketIdOf(bucketOf(home.view, home.rows.row(entity)?.row.values ?? {}));
+/** The bucket that a row is in; `null`: it follows from what this device may not see, so the hub says it. */
+function bucketIn(
+  { view, rows }: { readonly view: Projection; readonly rows: OpenView["rows"] },
+  entity: number,
+): BucketId | null {
+  const row = rows.row(entity)?.row;
+  if (view.scopeBy?.some((column) => row?.withheld?.includes(column))) return null;
+  return bucketIdOf(bucketOf(view, row?.values ?? {}));
 }
 
 /** Takes where the hub's buckets end, in the order of the holding. */

@@ -112,13 +112,16 @@ export function inTurns(): Turns {
   };
 }
 
+/** What one question says beside what all say. */
+type Question = Pick<PullQuestion, "holding" | "summary" | "buckets">;
+
 type Pulls = Pick<Transport, "pull" | "receivedBytes">;
 
 /** Pulls over an open link until nothing is left to ask for. Whatever was taken stays, also when it throws. */
 export async function pullAll(deps: PullDeps, transport: Pulls, options: PullOptions, tally: PullTally): Promise<void> {
   const { store, replica } = deps;
   const size = pageSize(store);
-  const exchange = (question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">): Promise<Answered> =>
+  const exchange = (question: () => Question): Promise<Answered> =>
     deps.turns(() => exchanged(deps, transport, { question, size, options, tally }));
   try {
     if (!(await exchange(() => ({ ...replica.summary(), buckets: replica.asks(0) }))).isReady) return;
@@ -165,7 +168,7 @@ async function exchanged(
     options,
     tally,
   }: {
-    readonly question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">;
+    readonly question: () => Question;
     readonly size: PageSize;
     readonly options: PullOptions;
     readonly tally: PullTally;
@@ -176,6 +179,7 @@ async function exchanged(
   try {
     const frame = await transport.pull({
       ...question(),
+      seal: replica.seal(),
       own: replica.own(),
       ...(schemas === null ? {} : { schemas: schemas.digest() }),
       maxBytes: size.bytes,

@@ -1,6 +1,7 @@
 /**
  * Deletes what a device may not hold any more: rows, states, events, what it has seen, what it imported, and the content of its own events that the hub has. Own events that have no receipt yet
- * stay until they do, and all of them as long as the hub's log may have been set back behind their receipts. Once nothing is left, `replica.purged` says so to the hub.
+ * stay until they do, and all of them as long as the hub's log may have been set back behind their receipts: the next push asks. A revoked device gets no answer any more, so there each receipt counts, whichever
+ * life of the log gave it. Once nothing is left, `replica.purged` says so to the hub.
  *
  *   left the bucket ─┬─ in another bucket of the device ─▶ stays; without its history, where that one has states only
  *                    └─ deleted ─┬────────────────────────────────────────────▶ the files are written anew ─▶ confirmed by an event
@@ -88,11 +89,10 @@ function keepStatesOnly(
   return events;
 }
 
-/** Takes what is left of an entity as far as it may go. */
-function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): void {
+/** Takes what is left of an entity as far as it may go. `isCertain`: what has a receipt is in the hub's log, or is to go all the same. */
+function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow, isCertain = receiptsCount(store)): void {
   const { n, type, id } = entity;
   const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
-  const isCertain = receiptsCount(store);
   let [waits, stays] = [false, false];
   const types = new Set<string>();
   for (const { origin: number, seq, state } of rows.ownOf(n)) {
@@ -112,7 +112,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
     }
   }
   for (const each of types) rows.forgetImported(each, id);
-  if (type === QUARANTINE_ENTITY) releaseOwn({ store, rows, entities }, id);
+  if (type === QUARANTINE_ENTITY) releaseOwn({ store, rows, entities }, id, isCertain);
   if (waits || stays) {
     if (!waits) rows.setLeaving(n, 0);
     entities.reshow(n, entity);
@@ -130,13 +130,13 @@ const isMember = (rows: ReplicaRows, type: string, id: string): boolean => {
 };
 
 /** A quarantined event of this device is settled: if its entity has left, nothing keeps its content here any more. */
-function releaseOwn(deps: PurgeDeps, name: string): void {
+function releaseOwn(deps: PurgeDeps, name: string, isCertain: boolean): void {
   const [origin, seq] = name.split("/");
   const own = deps.store.origins().find((each) => each.name === origin);
   if (own === undefined) return;
   const entity = deps.rows.ownAt(own.id, Number(seq))?.entity;
   const row = entity === undefined ? undefined : deps.rows.entity(entity);
-  if (row !== undefined && row.leaving !== null) finishLeaving(deps, row);
+  if (row !== undefined && row.leaving !== null) finishLeaving(deps, row, isCertain);
 }
 
 /** Looks again at entities that left while own events of them had no receipt, inside the caller's transaction. */
@@ -149,13 +149,18 @@ export function purgeLeaving(deps: PurgeDeps): void {
   }
 }
 
-/** Deletes all own events that the hub has, and all that is known of their entities: for a device that may hold nothing any more. */
+/**
+ * Deletes all own events that have a receipt, and all that is known of their entities: for a device that was revoked. What has none, or has lost it because the hub said that its log lacks the event, stays: nobody
+ * else has it.
+ */
 export function purgeOwn(deps: PurgeDeps): void {
   const { rows, entities } = deps;
   for (const entity of rows.entitiesAfter(0, Number.MAX_SAFE_INTEGER)) {
-    if (entity.leaving !== null) continue;
-    rows.setLeaving(entity.n, 0);
-    entities.remove(entity.n, entity);
-    finishLeaving(deps, { ...entity, leaving: 0 });
+    // Of one that left before, own events may be here whose receipts were in doubt.
+    if (entity.leaving === null) {
+      rows.setLeaving(entity.n, 0);
+      entities.remove(entity.n, entity);
+    }
+    finishLeaving(deps, { ...entity, leaving: entity.leaving ?? 0 }, true);
   }
 }

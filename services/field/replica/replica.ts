@@ -36,7 +36,7 @@ import { HUB, openViews } from "./views.ts";
 
 export interface ReplicaOptions {
   readonly store: Store;
-  readonly gate: Pick<Gate, "openAs" | "rights" | "pins" | "store" | "subjectFor">;
+  readonly gate: Pick<Gate, "openAs" | "rights" | "withholds" | "pins" | "store" | "subjectFor">;
   /** The hub's views, as far as this device knows them. */
   readonly views: readonly View[];
   /** The device's wall clock, milliseconds. */
@@ -173,6 +173,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const ends = rows.buckets().map(({ phase, cursor }) => (phase === "follow" && cursor.line === 0 ? endOf(cursor) : ""));
       return { holding, summary: sha256Hex(summaryText(holding, ends)) };
     },
+    seal: () => sealTold(store),
     own: () =>
       Object.fromEntries(
         store.origins().flatMap(({ id, name, lastSeq }): [OriginId, Seq][] => {
@@ -194,8 +195,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
           if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
           const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
           if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
-          // The hub packs what it sees itself. A device that may not see all of that waits for the events.
-          const isSame = (view: string): boolean => gate.rights === "" && page.shapes[view] === shape.get(view);
+          const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
           // Folding looks at it, where a rule names the hub whose order counts.
           if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
           const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);
@@ -219,7 +219,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       working(
         () => {
           refreshOwn(deps);
-          const of = holdingDeps(Number(store.meta(SEAL) ?? 0));
+          const of = holdingDeps(sealTold(store));
           const purges = rows.buckets().map((bucket): Purge => withdraw(of, bucket, reason));
           if (reason === "revoked") purgeOwn(deps);
           store.setMeta(HOLDING, "");
@@ -315,12 +315,14 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
 
 /**
  * Whether the hub's log was set back since the last page. It gives positions again that it gave before, and events that it took once more have others than the replica has, though their histories are the
- * same.
+ * same. A door that remembered an earlier seal has looked again, since the question names the seal.
  */
 function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
   const before = lifeTold(store);
-  return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
+  return (before !== null && before !== incarnation) || (seal > 0 && seal < sealTold(store));
 }
+
+const sealTold = (store: Store): number => Number(store.meta(SEAL) ?? 0);
 
 /**
  * Empties rows of events that were written again under another name, as programs before this one left them, and those that could not be emptied then. Returns `false` where some are left though their pages

@@ -75,6 +75,8 @@ export interface Replica {
   asks(limit?: number): Readonly<Record<BucketId, BucketAsk>>;
   /** What a request says of the replica beside that. */
   summary(): { readonly holding: string | null; readonly summary?: string };
+  /** The newest seal that a page has told of; 0: none has. */
+  seal(): number;
   /** The device's own origins with the last event whose content is here. */
   own(): Readonly<Record<OriginId, Seq>>;
   /**
@@ -84,7 +86,7 @@ export interface Replica {
   take(page: Page): Taken;
   /** Brings what is shown of own events up to date with receipts and marks: after each push. */
   refresh(): void;
-  /** Deletes all that came from the hub, and the content of own events that the hub has. Own events without a receipt stay until they have one. */
+  /** Deletes all that came from the hub, and the content of own events that the hub has; after a revocation, of all that it ever confirmed. Own events without a receipt stay until they have one. */
   purgeAll(reason: Purge["reason"]): readonly Purge[];
   /** Takes out of the files what was deleted, and confirms it, where that had to wait: before the database is closed. */
   close(): void;

@@ -1,5 +1,6 @@
 import {
   ALL_WITHHELD,
+  copiedInto,
   followWithheld,
   isJsonObject,
   type JsonObject,
@@ -8,11 +9,12 @@ import {
   OPENS_ALL,
   type Opened,
   type Opener,
+  RELEASED,
   releaseOf,
   type SchemaRef,
   type SealedHead,
 } from "../../core/index.ts";
-import { type Caster, type Casters, walkCasters } from "../casters.ts";
+import { type Caster, type Casters, type Walk, walkCasters } from "../casters.ts";
 import type { Compiled } from "../compiled.ts";
 import type { Shelf } from "./shelf.ts";
 
@@ -28,6 +30,8 @@ export interface Reading {
   read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
   /** The same for data of which some members are withheld. */
   readOpened(schema: SchemaRef, opened: Opened, pins?: Pins): Opened;
+  /** What members of events of a type, written in whatever version, are called as `pins` (default: the newest) has them, or what is made of them; `ALL_WITHHELD` among them: it may be any member. */
+  namesRead(type: string, names: readonly string[], pins?: Pins): readonly string[];
   /** The newest version of every subject, to read with from now on. */
   pins(): Pins;
 }
@@ -40,6 +44,8 @@ export interface Opening {
   open(head: SealedHead, data: JsonObject): Opened;
   /** An event's data as `pins` (default: the newest) has them, as far as they may be seen. Throws as `read` does. */
   openAs(head: SealedHead, data: JsonObject, pins?: Pins): Opened;
+  /** The members that may be withheld of events of a type, as `pins` (default: the newest) has them; `ALL_WITHHELD` among them: any. */
+  withholds(type: string, pins?: Pins): readonly string[];
 }
 
 /** What the projector asks, and whoever else reads what was accepted. */
@@ -86,8 +92,51 @@ export function reading({ store, newest, compiledOf }: Shelf, casters: Casters):
       return reader.readOpened(reader, value);
     },
 
+    namesRead(type, names, pins) {
+      if (names.length === 0 || names.includes(ALL_WITHHELD)) return names;
+      const out = new Set(names);
+      for (const { subject, version } of versionsFor(store, type)) {
+        for (const name of namesAlong(wayOf({ subject, version }, pins), names)) out.add(name);
+      }
+      return [...out];
+    },
+
     pins: () => Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).length])),
   };
+}
+
+const ANY: readonly string[] = [ALL_WITHHELD];
+
+/** The versions of all schemas that events of a type may be written with. */
+const versionsFor = (store: Shelf["store"], type: string): readonly SchemaRef[] =>
+  store
+    .subjects()
+    .flatMap((subject) =>
+      store
+        .versions(subject)
+        .flatMap(({ annotations }, i) => (annotations.events.includes(type) ? [{ subject, version: i + 1 }] : [])),
+    );
+
+interface ReadWay {
+  readonly writer: Compiled;
+  readonly reader: Compiled;
+  readonly walk: Walk | null;
+  compiledAt(version: number): Compiled;
+}
+
+/** What members are called, or are made into, on the way from writer to reader. Where one cannot be read as the other, nothing is known. */
+function namesAlong(way: ReadWay | null, names: readonly string[]): readonly string[] {
+  if (way === null) return names;
+  const { writer, reader, walk, compiledAt } = way;
+  try {
+    if (walk === null) return reader.namesFrom(writer, names);
+    let now = names;
+    for (const { from, to, cast } of walk.steps)
+      now = cast === null ? compiledAt(to).namesFrom(compiledAt(from), now) : (copiedInto(cast, now, String(cast)) ?? ANY);
+    return now;
+  } catch {
+    return ANY;
+  }
 }
 
 /** What a caster makes of data of which it may not see all. */
@@ -109,15 +158,21 @@ export function openWith(opener: Opener, head: SealedHead, data: JsonObject): Op
 }
 
 /** Opens values with an opener, and reads them. */
-export function opening({ read, readOpened }: Pick<Reading, "read" | "readOpened">, opener: Opener): Opening {
+export function opening(
+  { read, readOpened, namesRead }: Pick<Reading, "read" | "readOpened" | "namesRead">,
+  opener: Opener,
+): Opening {
   if (opener === OPENS_ALL)
     return {
       rights: "",
       open: opener.open,
       openAs: ({ schema }, data, pins) => ({ data: read(schema, data, pins).data, withheld: NONE_WITHHELD }),
+      withholds: () => NONE_WITHHELD,
     };
   return {
     rights: opener.rights,
+    // A release carries the data of an event of any type.
+    withholds: (type, pins) => (type === RELEASED ? ANY : namesRead(type, opener.withholds?.(type) ?? ANY, pins)),
     open: (head, data) => openWith(opener, head, data),
     openAs(head, data, pins) {
       const opened = opener.open(head, data);

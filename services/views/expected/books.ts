@@ -8,6 +8,7 @@ import { PLACEHOLDER } from "../write/placeholders.ts";
 import { type AuditDifference, auditDifferences, type Expected, makeExpectedAudit } from "./audit.ts";
 import { type BeyondLog, beyondLog, makeEnds } from "./beyond.ts";
 import type { Differences } from "./differing.ts";
+import { ownerDifferences } from "./owners.ts";
 import { expectQuarantine, makeExpectedQuarantine, quarantineDifferences } from "./quarantine.ts";
 
 export interface Books {
@@ -17,6 +18,8 @@ export interface Books {
   /** The audit rows whose events the log does not have, by origin. */
   beyond(ends: ReadonlyMap<OriginId, { readonly events: number; readonly head: Hash }>): Promise<readonly BeyondLog[]>;
   quarantineDifferences(): Promise<Differences>;
+  /** Of the list of whose entities are. */
+  ownerDifferences(): Promise<Differences>;
   placeholders(): Promise<Placeholders>;
 }
 
@@ -45,6 +48,7 @@ export async function openBooks(db: Db): Promise<Books> {
     quarantine: (held, settlements) => expectQuarantine(db, held, settlements),
     beyond: (ends) => beyondLog(db, ends),
     quarantineDifferences: () => quarantineDifferences(db),
+    ownerDifferences: () => ownerDifferences(db),
     placeholders: async () => ({ ...(await placeholdersIn(db)), untried }),
   };
 }

@@ -100,6 +100,38 @@ export function conditionSql({ column, operator, value }: Condition, type: strin
   return operator === "!=" ? `(${compared}) IS NOT TRUE` : compared;
 }
 
+/** A condition that a program states. Nothing in it is read as people write it: an empty text is an empty text. */
+export type Stated =
+  | { readonly column: string; readonly operator: Operator; readonly value: string | number | boolean }
+  | { readonly column: string; readonly in: readonly (string | number | boolean)[] }
+  | { readonly column: string; readonly isNull: boolean };
+
+/** A stated condition as SQL on the table named `t`. Throws `input-malformed` where the column cannot hold the value, or has no such order. */
+export function statedSql(stated: Stated, type: string, bind: (value: JsonValue) => string): string {
+  const { column } = stated;
+  const kind = kindOf(type);
+  const at = `t.${quoted(column)}`;
+  const compared = (operator: Asked["operator"], value: string | number | boolean): string => {
+    const found = COMPARED[kind]({ at, type, value: String(value), operator, bind });
+    if (found !== null) return found;
+    throw new TributaryError(
+      "input-malformed",
+      `${column} holds ${WORDS[kind][0]}, and ${JSON.stringify(value)} is not one of them`,
+      "Ask with a value of that kind.",
+    );
+  };
+  if ("isNull" in stated) return `${at} IS ${stated.isNull ? "" : "NOT "}NULL`;
+  if ("in" in stated)
+    return stated.in.length === 0 ? "false" : `(${stated.in.map((value) => compared("=", value)).join(" OR ")})`;
+  const { operator, value } = stated;
+  if (operator === "~") return contains(`(${jsonOf(at, type)})::text`, String(value), bind);
+  if (operator === "=") return compared("=", value);
+  if (operator === "!=") return `(${compared("=", value)}) IS NOT TRUE`;
+  if (kind === "boolean" || kind === "json" || kind === "other")
+    throw new TributaryError("input-malformed", `${column} has no order`, "Ask whether it equals a value.");
+  return compared(operator, value);
+}
+
 /** However its letters are composed; of the case, what the database's locale knows, which is A to Z at least. */
 function contains(shown: string, value: string, bind: (value: JsonValue) => string): string {
   const forms = [...new Set([value, textAsSeen(value)])];

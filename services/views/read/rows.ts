@@ -132,7 +132,7 @@ export async function withRows<T>(db: Db, question: RowsQuestion, work: (found: 
 }
 
 /** What is asked of a view, with its columns known. */
-interface Plan {
+export interface Plan {
   readonly types: ReadonlyMap<string, string>;
   /** Those that are shown. */
   readonly columns: readonly string[];
@@ -142,7 +142,8 @@ interface Plan {
   readonly order: string;
 }
 
-function planOf({ view, id, where = [], columns, sort, asOf }: RowsQuestion, types: ReadonlyMap<string, string>): Plan {
+/** Throws `not-found` and `usage` as `withRows` does. */
+export function planOf({ view, id, where = [], columns, sort, asOf }: RowsQuestion, types: ReadonlyMap<string, string>): Plan {
   const isFolded = INNER.every((name) => types.has(name));
   const shown = [...types.keys()].filter(
     (name) => !(isFolded && INNER.includes(name)) && !(asOf !== undefined && PRESENT_ONLY.has(name)),
@@ -166,7 +167,7 @@ function planOf({ view, id, where = [], columns, sort, asOf }: RowsQuestion, typ
   };
 }
 
-async function countOf(db: Db, source: string, values: readonly unknown[]): Promise<number> {
+export async function countOf(db: Db, source: string, values: readonly unknown[]): Promise<number> {
   const { rows: counted } = await db.query<{ count: number }>(`SELECT count(*)::float8 AS count FROM ${source}`, [...values]);
   return counted[0]?.count ?? 0;
 }
@@ -231,7 +232,7 @@ async function* pagesOf(
 }
 
 /** The columns of a view, each with its type. Throws `not-found` where there is no such view, or somebody has dropped its table. */
-async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
+export async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
   await mustBeView(db, view);
   const types = await columnTypes(db, view);
   if (types.size > 0) return types;
@@ -243,7 +244,7 @@ async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string
 }
 
 /** The rows as they were known at a moment: of each row the last version that was recorded by then. The columns are those of the view now; a column that a version lacks is null. */
-async function pastOf(
+export async function pastOf(
   db: Db,
   view: string,
   asOf: AsOf,

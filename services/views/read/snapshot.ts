@@ -1,11 +1,17 @@
 import type { Db } from "../connect.ts";
 
-/** Runs `work` in a transaction that sees one moment of the database and writes nothing. */
+/** Connections that show one moment now. */
+const still = new WeakSet<Db>();
+
+/** Runs `work` in a transaction that sees one moment of the database and writes nothing; inside another one, in that. */
 export async function inSnapshot<T>(db: Db, work: () => Promise<T>): Promise<T> {
+  if (still.has(db)) return work();
   await db.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  still.add(db);
   try {
     return await work();
   } finally {
+    still.delete(db);
     // On a lost connection there is nothing to end.
     await db.query("ROLLBACK").catch(() => {});
   }

@@ -27,14 +27,15 @@ export async function writeDecisions(db: Db, ended: readonly EndedDecision[], de
 }
 
 const DECISION_COPY =
-  "COPY tributary.decision_row (view, generation, entity_id, register, position, rule, rule_version, reason, value, winner, losers, is_open, settled_position) FROM STDIN";
+  "COPY tributary.decision_row (view, generation, entity_type, entity_id, register, position, rule, rule_version, reason, value, winner, losers, is_open, settled_position) FROM STDIN";
 
 const authored = ({ by, value }: Sibling): { value: unknown; by: Author } => ({ value, by });
 
-const decisionLine = ({ view, generation, entityId, position, decision, endedAt }: DecisionRow): string =>
+const decisionLine = ({ view, generation, entityType, entityId, position, decision, endedAt }: DecisionRow): string =>
   line([
     view,
     generation,
+    entityType,
     entityId,
     decision.register,
     position,

@@ -8,6 +8,7 @@ import { writeCaseNotes } from "./case-notes.ts";
 import { confirmPurges } from "./debts.ts";
 import { writeFeed } from "./feed.ts";
 import { writeOrigins } from "./origins.ts";
+import { writeOwners } from "./owners.ts";
 import { askPlaced, lockOrder } from "./places.ts";
 import { writeQuarantine } from "./quarantine.ts";
 import { settleQuarantine } from "./settlement.ts";
@@ -43,6 +44,7 @@ export async function writeChanges(
   await settleQuarantine(db, page.settlements);
   await writeCaseNotes(db, page.caseNotes);
   await writeOrigins(db, page.origins);
+  await writeOwners(db, page.entries, page.settlements);
   await confirmPurges(db, page.entries);
   await writeFeed(db, page.placements, page.caseNotes);
   // Last: it waits for other processes that do the same, and none of those waits for anything that this one holds.

@@ -10,13 +10,14 @@ export async function writeParked(
 ): Promise<void> {
   for (const { entityId, entry, error, stack, state } of parked) {
     await db.query(
-      `INSERT INTO tributary.parked (view, generation, entity_id, position, origin, seq, type, error, stack, state)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+      `INSERT INTO tributary.parked (view, generation, entity_type, entity_id, position, origin, seq, type, error, stack, state)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
        ON CONFLICT (view, generation, entity_id) DO UPDATE SET position = excluded.position, origin = excluded.origin, seq = excluded.seq,
          type = excluded.type, error = excluded.error, stack = excluded.stack, state = excluded.state, parked_at = excluded.parked_at`,
       [
         projection.name,
         generation,
+        projection.entity,
         withoutNul(entityId),
         entry.position,
         entry.head.origin,
