@@ -90,15 +90,12 @@ export function memoryOf(store: FeedStore) {
       return made;
     }
   };
+  /** What policies and roles give is asked for once more. The same lists stay: what was made of them stays, too. */
   const lookAtReach = async (): Promise<void> => {
-    for (;;) {
-      const base = known;
-      const [policies, roles] = [await store.policies(), await store.roles()];
-      if (known !== base) continue;
-      // The same lists stay: what was made of them stays, too.
-      known = { ...base, policies: sameOr(base.policies, policies), roles: sameOr(base.roles, roles) };
-      return;
-    }
+    const base = known;
+    const [policies, roles] = [await store.policies(), await store.roles()];
+    if (known !== base) return lookAtReach();
+    known = { ...base, policies: sameOr(base.policies, policies), roles: sameOr(base.roles, roles) };
   };
   const lookAgain = async (present: IncarnationId, seal: Seal): Promise<void> => {
     const isSetBack = incarnation !== null && (present !== incarnation || (last !== null && seal.number < last.number));
