@@ -277,6 +277,7 @@ export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY
 export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
   DEFAULT_MATRIX,
+  HUB_RIGHTS,
   isPersonRole,
   isRight,
   type Matrix,
@@ -286,6 +287,7 @@ export {
   type Right,
   ROLES,
   type Role,
+  rightsAt,
   rightsOf,
   rightWords,
   rolesWith,

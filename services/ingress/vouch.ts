@@ -34,6 +34,7 @@ import {
   checkOrigin,
   type Doorkeeper,
   type Keyring,
+  type PersonClaims,
   SCOPE_APPEND,
   SCOPE_ENROL,
   type Shown,
@@ -127,6 +128,30 @@ export const refuseRevoked =
       "revoked",
       bySite ? siteRevokedWords(`${org}.${site}`) : "the token was revoked",
       "Ask your coordinator.",
+    );
+  };
+
+/**
+ * For the gatekeeper: refuses people who were revoked, or whose token was. While it is not known who was, nobody is let in: a person can come back in a moment, and a
+ * revocation must hold.
+ */
+export const refuseRevokedPerson =
+  (book: KeyBook) =>
+  ({ subject, issuer, issuedAtS, jti }: PersonClaims): void => {
+    const { record, isRead } = book;
+    if (!isRead)
+      throw new TributaryError(
+        "backend-unreachable",
+        "the hub cannot read yet whose tokens were revoked",
+        "Its event store is away. Try again in a minute.",
+      );
+    const throughS = record.personRevokedThroughS(subject, issuer);
+    const isPerson = throughS !== null && issuedAtS <= throughS;
+    if (!isPerson && (jti === null || !record.isTokenRevoked(jti))) return;
+    throw new TributaryError(
+      "revoked",
+      isPerson ? `the tokens of ${subject} were revoked` : "the token was revoked",
+      "Ask the hub's people for a new one.",
     );
   };
 

@@ -5,6 +5,7 @@ import {
   matrixOf,
   RIGHTS,
   type Right,
+  rightsAt,
   rightsOf,
   rightWords,
   rolesWith,
@@ -71,6 +72,19 @@ describe("the matrix of roles", () => {
     for (const name of ["", "Admin", "admin ", "root", "constructor", "__proto__", "toString", "*"])
       expect(rightsOf([name], DEFAULT_MATRIX)).toEqual([]);
     expect(rightsOf([], DEFAULT_MATRIX)).toEqual([]);
+  });
+});
+
+describe("what concerns the whole hub", () => {
+  it("is for people of the hub's own organisation only, whatever the role and the matrix", () => {
+    const lacks = (org: string, hub: string | null) => {
+      const rights = rightsAt({ org, roles: ["admin"], hub }, DEFAULT_MATRIX);
+      return RIGHTS.filter((right) => !rights.includes(right));
+    };
+    expect(lacks("relief", "relief")).toEqual([]);
+    expect(lacks("msf", "relief")).toEqual(["schemas:write", "policies:write"]);
+    // It is not known whose hub it is.
+    expect(lacks("relief", null)).toEqual(["schemas:write", "policies:write"]);
   });
 });
 
