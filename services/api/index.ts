@@ -3,4 +3,6 @@
  * answered before it is known who asks.
  */
 export { anybodyKnown, type Me, meSurface } from "./me.ts";
+export { openReading, type Reading, type ReadingOptions } from "./reading.ts";
 export { type Authorize, registrySurface } from "./registry/surface.ts";
+export { type ViewsApiOptions, viewsSurface } from "./views/surface.ts";

@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { Readable } from "node:stream";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { isTributaryError, listenFailure, messageOf, TributaryError } from "../core/index.ts";
 import { addressOf } from "./address.ts";
@@ -282,11 +283,16 @@ function send(reply: FastifyReply, { status, body, type = "application/json", he
     ...(status === 413 ? { connection: "close" } : {}),
     ...headers,
   });
-  if (status === 204) return reply.send();
+  if (status === 204 || status === 304) return reply.send();
+  if (isPieces(body)) return reply.header("content-type", type).send(Readable.from(body));
   // As bytes: to text the library would add a character set that JSON does not have.
   const bytes = body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : null;
   return reply.header("content-type", type).send(bytes ?? Buffer.from(JSON.stringify(body) ?? "null"));
 }
+
+/** Whether a body comes in pieces. Where one fails to come, the connection ends before the answer does, so that nobody takes a part for the whole. */
+const isPieces = (body: unknown): body is AsyncIterable<string> =>
+  typeof body === "object" && body !== null && Symbol.asyncIterator in body;
 
 async function begin(server: Server, host: string, port: number): Promise<void> {
   const failed = Promise.withResolvers<never>();

@@ -160,6 +160,7 @@ export {
 export { homeHub, placedRuns, placesAt, positionAt, type TakenEvent, takenAfter } from "./read/places.ts";
 export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
+export { positionAsked } from "./read/position-asked.ts";
 export {
   type QuarantineFilter,
   type QuarantineRate,
