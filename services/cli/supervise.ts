@@ -63,14 +63,18 @@ export interface HubOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Makes the hub's key, and reads what is said of people: a slip there is told before anything is started. Once the hub runs, a damaged file only leaves people outside. */
+async function prepareTrust(dataDir: string): Promise<void> {
+  await hubKey(dataDir);
+  readPeople(peopleFile(dataDir));
+}
+
 /** Starts a hub: backends, ingress and projector, each a process of its own; one that dies is started again. */
 export async function startHub(options: HubOptions): Promise<Hub> {
   const { dataDir, org, say = () => {}, signal } = options;
   const location = anchorLocation(options.anchor, dataDir);
   const owner = hubOrg(dataDir, org);
-  await hubKey(dataDir);
-  // What is wrong there is told before anything is started; once the hub runs, a damaged file only leaves people outside.
-  readPeople(peopleFile(dataDir));
+  await prepareTrust(dataDir);
   const folders = foldersToStart(dataDir, foldersAsked(options), say);
   const kept = readConfig(dataDir);
   const failure = Promise.withResolvers<never>();

@@ -188,8 +188,10 @@ export {
   type OrderedRun,
   orderedRunOf,
   type Place,
+  type PlacedIndex,
   type PlacedRun,
   type Places,
+  placedIndex,
   placesOf,
   type TakenIn,
 } from "./order.ts";

@@ -177,22 +177,16 @@ export function gatekeeper(options: GatekeeperOptions): Gatekeeper {
   /** So that somebody who stays connected can be asked about again, without a token in what others see of them. */
   const shown = new WeakMap<Principal, string>();
 
-  const person = async (
-    token: string,
-    by: Provider | null,
-    kid: string,
-    algorithm: string,
-    atMs: number,
-  ): Promise<PersonClaims> => {
-    const under = by === null ? await own() : await sources.of(by).keys(kid, algorithm);
+  /** `by`: the provider; `null`: the hub. */
+  const person = async (token: string, by: Provider | null, named: Named, atMs: number): Promise<PersonClaims> => {
+    const under = by === null ? await own() : await sources.of(by).keys(named.kid, named.algorithm);
     const before = remembered.get(token);
     if (before !== undefined && before.under === under && before.by === by) return before.claims;
-    const key = by !== null && !isOneOf(by.algorithms, algorithm) ? null : under.find(kid, algorithm);
-    if (key === null) throw invalid(`none of the issuer's keys has the name that it gives, for its algorithm`);
-    const claims =
-      by === null
-        ? ownClaims(await verified(token, key, algorithm, OWN, atMs))
-        : providerClaims(await verified(token, key, algorithm, by, atMs), by);
+    const mayUse = by === null || isOneOf(by.algorithms, named.algorithm);
+    const key = mayUse ? under.find(named.kid, named.algorithm) : null;
+    if (key === null) throw invalid("none of the issuer's keys has the name that it gives, for its algorithm");
+    const payload = await verified(token, { key, ...named }, by ?? OWN, atMs);
+    const claims = by === null ? ownClaims(payload) : providerClaims(payload, by);
     if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value!);
     remembered.set(token, { claims, under, by });
     return claims;
@@ -210,7 +204,7 @@ export function gatekeeper(options: GatekeeperOptions): Gatekeeper {
     else {
       if (typeof kid !== "string" || kid === "" || kid.length > MAX_KID_CHARS || typeof alg !== "string")
         throw invalid("it does not name the key that signed it");
-      const claims = await person(token, isOwn ? null : provider, kid, alg, atMs);
+      const claims = await person(token, isOwn ? null : provider, { kid, algorithm: alg }, atMs);
       inTime(claims, atMs);
       revoked(claims);
       principal = personOf(claims, settings, hub());
@@ -225,6 +219,12 @@ export function gatekeeper(options: GatekeeperOptions): Gatekeeper {
       return admit(token === undefined ? undefined : `Bearer ${token}`, atMs);
     },
   };
+}
+
+/** The key that a token names. */
+interface Named {
+  readonly kid: string;
+  readonly algorithm: string;
 }
 
 const isOneOf = (names: readonly string[], name: string): boolean => names.includes(name);
@@ -293,20 +293,20 @@ interface Expected {
   readonly issuer: string;
   readonly audience: string;
   readonly types: readonly string[];
+  /** Claims that must be there besides `exp`. */
+  readonly required?: readonly string[];
 }
-const OWN: Expected & { readonly required: readonly string[] } = {
+const OWN: Expected = {
   issuer: ISSUER,
   audience: PEOPLE_AUDIENCE,
   types: [PERSON_TYPE],
   required: ["jti", "iat", "nbf"],
 };
 
-// Many parameters because a token is checked with a key, for an algorithm, by an issuer's rules, at a time, and none of these is part of another.
 async function verified(
   token: string,
-  key: NonNullable<ReturnType<KeySet["find"]>>,
-  algorithm: string,
-  { issuer, audience, types, required = [] }: Expected & { readonly required?: readonly string[] },
+  { key, algorithm }: Named & { readonly key: NonNullable<ReturnType<KeySet["find"]>> },
+  { issuer, audience, types, required = [] }: Expected,
   atMs: number,
 ): Promise<JWTPayload> {
   try {

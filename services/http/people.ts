@@ -26,7 +26,7 @@ const role = z.string().refine(isPersonRole, {
 const providerSchema = z
   .strictObject({
     /** Exactly as its tokens have it in `iss`. */
-    issuer: text.refine((issuer) => issuer !== ISSUER, `is the hub itself: ${ISSUER} is no provider's name`),
+    issuer: text.refine((issuer) => issuer !== ISSUER, `is the hub itself: a provider has another name than ${ISSUER}`),
     /** What its tokens for this hub have in `aud`. */
     audience: text,
     jwksUri: z

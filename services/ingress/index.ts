@@ -38,9 +38,10 @@ import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
 import { answerPulls, type Pulls, pullAnswers } from "./pulls.ts";
+import { refuseRevoked, refuseRevokedPerson } from "./refuse.ts";
 import type { Settled } from "./settled.ts";
 import { type Standing, watchStore } from "./standing.ts";
-import { refuseRevoked, refuseRevokedPerson, seal, type Vouch, vouch } from "./vouch.ts";
+import { seal, type Vouch, vouch } from "./vouch.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   DEFAULT_MATRIX,
@@ -5,6 +7,7 @@ import {
   matrixOf,
   RIGHTS,
   type Right,
+  ROLES,
   rightsAt,
   rightsOf,
   rightWords,
@@ -42,6 +45,21 @@ describe("the matrix of roles", () => {
   it("gives an admin every right, and each right to somebody", () => {
     expect(rightsOf(["admin"], DEFAULT_MATRIX)).toEqual(RIGHTS);
     for (const right of RIGHTS) expect(rolesWith(right, DEFAULT_MATRIX)).toContain("admin");
+  });
+
+  it("stands in docs/rights.md as it is", () => {
+    const text = readFileSync(join(import.meta.dirname, "../../docs/rights.md"), "utf8");
+    const [, table = ""] = /<!-- matrix.*?-->\n(.*?)<!-- \/matrix -->/s.exec(text) ?? [];
+    const [head = "", , ...rows] = table.trim().split("\n");
+    const cells = (line: string): string[] =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim());
+    expect(cells(head)).toEqual(["right", ...ROLES]);
+    expect(rows.map(cells)).toEqual(
+      RIGHTS.map((right) => [`\`${right}\``, ...ROLES.map((role) => (DEFAULT_MATRIX[role].includes(right) ? "yes" : ""))]),
+    );
   });
 
   it("lets an auditor read everything and change nothing", () => {

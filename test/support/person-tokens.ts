@@ -45,7 +45,7 @@ function publicPart(key: KeyObject, kid: string): ProviderKey["jwk"] {
   return { ...rest, kty: String(kty), kid, use: "sig" };
 }
 
-export function makeProviderKey(alg: "EdDSA" | "ES256" | "RS256", kid: string): ProviderKey {
+export function makeProviderKey(alg: "EdDSA" | "ES256" | "RS256", kid: string, rsaBits = 2_048): ProviderKey {
   if (alg === "EdDSA") {
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     return { jwk: publicPart(publicKey, kid), alg, signing: byEdDSA(privateKey) };
@@ -54,7 +54,7 @@ export function makeProviderKey(alg: "EdDSA" | "ES256" | "RS256", kid: string): 
     const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     return { jwk: publicPart(publicKey, kid), alg, signing: byES256(privateKey) };
   }
-  const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2_048 });
+  const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: rsaBits });
   return { jwk: publicPart(publicKey, kid), alg, signing: byRS256(privateKey) };
 }
 

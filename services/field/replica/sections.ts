@@ -65,6 +65,8 @@ const memberOf = ({ rows }: TakeDeps, { n, entityType }: BucketRow, entityId: st
 /** What the lines of a section make of one entity. */
 interface Story {
   readonly events: CheckedEvent[];
+  /** How many events came without their texts. */
+  bare: number;
   /** Whether `events` begin with the entity's first event. */
   isWhole: boolean;
   /** The digest after the last line; `null`: it has left, with the digest `left`. */
@@ -84,10 +86,10 @@ function takeLines(deps: TakeDeps, bucket: BucketRow, section: Of<"lines">): voi
   const stories = storiesOf(lines);
   const leaving: Leaving[] = [];
   let [events, entities] = [0, 0];
-  for (const [entityId, { events: came, isWhole, digest, left }] of stories) {
+  for (const [entityId, { events: came, bare, isWhole, digest, left }] of stories) {
     const member = known.get(entityId);
     if (digest === null) {
-      if (member !== undefined) leaving.push({ ...member, digest: left, passedOver: came.length });
+      if (member !== undefined) leaving.push({ ...member, digest: left, passedOver: came.length + bare });
       continue;
     }
     entities++;
@@ -108,13 +110,14 @@ function stand({ rows, hasMore }: TakeDeps, { n }: BucketRow, { to }: Of<"lines"
 
 function storiesOf(lines: readonly CheckedLine[]): ReadonlyMap<string, Story> {
   const stories = new Map<string, Story>();
-  for (const { line, events, digest } of lines) {
+  for (const { line, events, bare, digest } of lines) {
     let story = stories.get(line.entityId);
     if (story === undefined || line.kind === "enter") {
-      story = { events: [], isWhole: line.kind === "enter", digest: null, left: digest };
+      story = { events: [], bare: 0, isWhole: line.kind === "enter", digest: null, left: digest };
       stories.set(line.entityId, story);
     }
     story.events.push(...events);
+    story.bare += bare;
     story.digest = line.kind === "exit" ? null : digest;
     story.left = digest;
   }
