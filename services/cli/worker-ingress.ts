@@ -1,4 +1,4 @@
-import { meSurface, registrySurface } from "../api/index.ts";
+import { registrySurface } from "../api/index.ts";
 import { followPeople, gatekeeper } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
@@ -8,6 +8,7 @@ import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
+import { openDoorApi } from "./door-api.ts";
 import { openPulls } from "./door-pulls.ts";
 import { followViews } from "./door-views.ts";
 import { FOLDER_OPTIONS, foldersOf } from "./folders.ts";
@@ -54,6 +55,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
+    const api = openDoorApi({ postgresUrl, views: views.live });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     const people = followPeople(peopleFile(text("data")), { say });
@@ -81,7 +83,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       pulls,
       also: (keeper, revoked) => {
         const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
-        return [registrySurface(registry, authorizeBy(keeper, gate)), meSurface(gate)];
+        return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate)];
       },
       keys: ring,
       requireKeys: flag("require-keys"),
@@ -100,9 +102,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       registry.close();
       await running.close();
       await anchor?.close();
-      await pulls.close();
-      await views.close();
-      await health.close();
+      await Promise.all([pulls.close(), api.close(), views.close(), health.close()]);
       await log.close();
     }
     return 0;

@@ -139,14 +139,14 @@ describe("a question that cannot be answered", () => {
     ["beneficiaries?sort=given_name:up", 400, "usage", /up is not a direction/],
     ["beneficiaries?limit=0", 400, "usage", /limit/],
     ["beneficiaries?limit=1001", 400, "usage", /more than 1000/],
-    ["beneficiaries?after=%00", 400, "usage", /no place of a page/],
-    ["beneficiaries?after=WzEsMl0", 400, "usage", /no place of a page/],
+    ["beneficiaries?after=%00", 400, "usage", /after cannot be read/],
+    ["beneficiaries?after=WzEsMl0", 400, "usage", /after cannot be read/],
     ["beneficiaries?as_of=yesterday", 400, "usage", /as_of is "yesterday"/],
     ["beneficiaries?as_of=x1:5", 400, "usage", /not a position/],
     ["beneficiaries?format=xml", 400, "usage", /format is "xml"/],
     ["beneficiaries?district=Lira", 400, "usage", /district is not known/],
     ["beneficiaries?format=csv&where=nope=1", 400, "usage", /no column "nope"/],
-    ["beneficiaries?format=csv&after=WzEsMl0", 400, "usage", /no place of a page/],
+    ["beneficiaries?format=csv&after=WzEsMl0", 400, "usage", /after cannot be read/],
   ])("is refused in words, before anything is sent: %s", async (path, status, code, detail) => {
     const { status: got, body } = await json(`/v1/views/${path}`);
     expect([got, body.code]).toEqual([status, code]);

@@ -96,7 +96,7 @@ export const cursorText = ({ value, id }: RowCursor): string => Buffer.from(JSON
 
 function cursorIn(given: string | null): RowCursor | undefined {
   if (given === null) return undefined;
-  const unreadable = refused("after", "is no place of a page", "Give `next` of the page before, as it is.");
+  const unreadable = refused("after", "cannot be read", "Give `next` of the page before, as it is.");
   let read: unknown;
   try {
     read = JSON.parse(Buffer.from(given, "base64url").toString());

@@ -45,7 +45,7 @@ export function viewsSurface({ gate, reading, files, views, paceMs = PACE_MS }: 
           words: "Lists the views that one may read, with their columns.",
         },
         who,
-        answers: { 200: { words: "The views.", schema: LIST_SCHEMA } },
+        answers: { 200: { words: "Each view, with its columns.", schema: LIST_SCHEMA } },
         handle: ({ who: { viewer } }) => ({ status: 200, body: { views: listed(known(views), viewer) }, headers: PRIVATE }),
       }),
       route({
