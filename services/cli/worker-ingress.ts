@@ -19,6 +19,7 @@ import { keepNotingPlaces } from "./order-notes.ts";
 import { hubDir, peopleFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
+import { originsIn, settingOf } from "./settings.ts";
 import { ended, logger } from "./worker-log.ts";
 
 export const ingress: Command = {
@@ -85,6 +86,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
         const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
         return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate)];
       },
+      origins: originsIn(settingOf("origins")),
       keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
