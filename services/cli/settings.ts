@@ -69,6 +69,7 @@ const fileSchema = z.strictObject({
   requireKeys: z.boolean().optional(),
   anchor: path.optional(),
   notifications: path.optional(),
+  people: path.optional(),
   servers: z
     .strictObject({
       nats: checked(natsSays).optional(),
@@ -131,6 +132,7 @@ export const SETTINGS: readonly Setting[] = [
   { key: "requireKeys", variable: "TRIBUTARY_REQUIRE_KEYS", option: "require-keys", usual: "false", says: yesOrNo },
   { key: "anchor", variable: "TRIBUTARY_ANCHOR", option: "anchor", isPath: true, usual: "none" },
   { key: "notifications", variable: "TRIBUTARY_NOTIFICATIONS", isPath: true, usual: "notifications.json in the data folder" },
+  { key: "people", variable: "TRIBUTARY_PEOPLE", isPath: true, usual: "people.json in the data folder" },
   { key: "servers.nats", variable: "TRIBUTARY_NATS_URL", isSecret: true, usual: "a server of the hub's own", says: natsSays },
   {
     ...{ key: "servers.eventstore", variable: "TRIBUTARY_EVENTSTORE_URL", isSecret: true, usual: "a server of the hub's own" },

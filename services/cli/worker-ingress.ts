@@ -1,4 +1,5 @@
-import { registrySurface } from "../api/index.ts";
+import { meSurface, registrySurface } from "../api/index.ts";
+import { followPeople, gatekeeper } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
@@ -14,7 +15,7 @@ import { viewParts } from "./health.ts";
 import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
 import { hubRing, readHubKeys } from "./keys.ts";
 import { keepNotingPlaces } from "./order-notes.ts";
-import { hubDir } from "./paths.ts";
+import { hubDir, peopleFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { ended, logger } from "./worker-log.ts";
@@ -55,6 +56,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
+    const people = followPeople(peopleFile(text("data")), { say });
     // Before any batch is taken: a log that was set back must not go on as if nothing had happened.
     const anchor: AnchorKeeper | null =
       location === null
@@ -77,7 +79,10 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       fits: views.fits,
       settled: views.settled,
       pulls,
-      also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
+      also: (keeper, revoked) => {
+        const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
+        return [registrySurface(registry, authorizeBy(keeper, gate)), meSurface(gate)];
+      },
       keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),

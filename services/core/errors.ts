@@ -24,6 +24,7 @@ const CODES = {
   "token-scope": { exit: 5, status: 403 },
   "token-site": { exit: 5, status: 403 },
   "not-permitted": { exit: 5, status: 403 },
+  "right-missing": { exit: 5, status: 403 },
   "login-refused": { exit: 5, status: 503 },
   "tls-refused": { exit: 5, status: 503 },
   "key-unknown": { exit: 5, status: 403 },

@@ -187,8 +187,10 @@ export {
   type OrderedRun,
   orderedRunOf,
   type Place,
+  type PlacedIndex,
   type PlacedRun,
   type Places,
+  placedIndex,
   placesOf,
   type TakenIn,
 } from "./order.ts";
@@ -277,6 +279,7 @@ export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY
 export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
   DEFAULT_MATRIX,
+  HUB_RIGHTS,
   isPersonRole,
   isRight,
   type Matrix,
@@ -286,6 +289,7 @@ export {
   type Right,
   ROLES,
   type Role,
+  rightsAt,
   rightsOf,
   rightWords,
   rolesWith,

@@ -15,6 +15,7 @@ import {
   confirmPurges,
   type Db,
   inSavepoint,
+  lockOrder,
   type ParkedRow,
   rehearse,
   settleQuarantine,
@@ -136,6 +137,11 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   // An entity that the view of its buckets does not take stays where it is.
   const placements = placementsOf([entry], [judged], targets, written);
   await part("feed", () => writeFeed(db, placements, judged.isCaseNote ? [entry] : []));
+  const views = targets.map(({ projection }) => projection);
+  const { placing } = io.deps;
+  const ordering = orderingOf(placing, views, [entry], withPlaces(placing, views, [entry], [judged.counted]));
+  // Before anything is asked for, as in a whole page.
+  if (ordering !== null) await lockOrder(db, ordering);
   await part("folding again", () => askWaiting(db, waiting, live.by));
   const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
   if (unaudited !== null) {
@@ -143,9 +149,6 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     if ((await rehearsed(io, targets, () => writeCanary(db))) !== null) throw unaudited;
     notes.push(`audit: ${messageOf(unaudited)}; it has no row of the event`);
   }
-  const views = targets.map(({ projection }) => projection);
-  const { placing } = io.deps;
-  const ordering = orderingOf(placing, views, [entry], withPlaces(placing, views, [entry], [judged.counted]));
   if (ordering !== null) await part("places", () => askPlaced(db, ordering, live.by));
   io.say({ event: "event-narrowed", of: `${entry.head.origin}/${entry.head.seq}`, position: entry.position.toString(), notes });
   return waiting;

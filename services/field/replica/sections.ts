@@ -69,6 +69,8 @@ const foundIn = ({ rows }: TakeDeps, { n, entityType }: BucketRow, ids: Iterable
 /** What the lines of a section make of one entity. */
 interface Story {
   readonly events: CheckedEvent[];
+  /** How many events came without their texts. */
+  bare: number;
   /** Whether `events` begin with the entity's first event. */
   isWhole: boolean;
   /** The digest after the last line; `null`: it has left, with the digest `left`. */
@@ -87,10 +89,10 @@ function takeLines(deps: TakeDeps, bucket: BucketRow, section: Of<"lines">): voi
   const stories = storiesOf(lines);
   const leaving: Leaving[] = [];
   const staying: Coming[] = [];
-  for (const [entityId, { events, isWhole, digest, left }] of stories) {
+  for (const [entityId, { events, bare, isWhole, digest, left }] of stories) {
     const found = known.get(entityId);
     if (digest !== null) staying.push({ entityId, digest, events, isWhole, isNow: false, found });
-    else if (found?.member !== undefined) leaving.push({ ...found.member, digest: left, passedOver: events.length });
+    else if (found?.member !== undefined) leaving.push({ ...found.member, digest: left, passedOver: events.length + bare });
   }
   const entities = staying.length;
   let events = 0;
@@ -110,13 +112,14 @@ function stand({ rows, hasMore }: TakeDeps, { n }: BucketRow, { to }: Of<"lines"
 
 function storiesOf(lines: readonly CheckedLine[]): ReadonlyMap<string, Story> {
   const stories = new Map<string, Story>();
-  for (const { line, events, digest } of lines) {
+  for (const { line, events, bare, digest } of lines) {
     let story = stories.get(line.entityId);
     if (story === undefined || line.kind === "enter") {
-      story = { events: [], isWhole: line.kind === "enter", digest: null, left: digest };
+      story = { events: [], bare: 0, isWhole: line.kind === "enter", digest: null, left: digest };
       stories.set(line.entityId, story);
     }
     story.events.push(...events);
+    story.bare += bare;
     story.digest = line.kind === "exit" ? null : digest;
     story.left = digest;
   }
