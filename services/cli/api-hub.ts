@@ -1,5 +1,5 @@
 /** What the routes of a hub's door need of it: its database, its desk, its keys. */
-import { type ApiHub, openReading } from "../api/index.ts";
+import { type ApiHub, openDatabase } from "../api/index.ts";
 import { consoleWriter, inTurns, programsOf, programsOfHub, type Write } from "../desk/index.ts";
 import { SCOPE_APPEND, SCOPE_ENROL } from "../http/index.ts";
 import { natsSettings } from "../local/index.ts";
@@ -24,7 +24,7 @@ export interface HubParts extends Pick<ApiHub, "gate" | "registry" | "views" | "
 /** Opens what routes ask of a hub. Close it after the door. */
 export function openApiHub({ dir, state, log, gate, ...parts }: HubParts): ApiHub & { close(): Promise<void> } {
   const { org, natsUrl, postgresUrl } = state;
-  const reading = openReading(postgresUrl, parts.say);
+  const reading = openDatabase(postgresUrl, parts.say);
   const writer = (as: ReturnType<typeof programsOf>): Write =>
     inTurns(
       consoleWriter({

@@ -1,4 +1,4 @@
-import { graphqlSurface, meSurface, registrySurface } from "../api/index.ts";
+import { graphqlSurface, registrySurface } from "../api/index.ts";
 import { followPeople, gatekeeper } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
@@ -9,6 +9,7 @@ import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import { openApiHub } from "./api-hub.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
+import { openDoorApi } from "./door-api.ts";
 import { openPulls } from "./door-pulls.ts";
 import { followViews } from "./door-views.ts";
 import { FOLDER_OPTIONS, foldersOf } from "./folders.ts";
@@ -19,6 +20,7 @@ import { keepNotingPlaces } from "./order-notes.ts";
 import { hubDir, peopleFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
+import { originsIn, settingOf } from "./settings.ts";
 import { ended, logger } from "./worker-log.ts";
 
 export const ingress: Command = {
@@ -56,7 +58,8 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
-    const api = openApiHub({ dir, state, log, gate, registry, views: views.live, say });
+    const api = openDoorApi({ postgresUrl, views: views.live });
+    const asked = openApiHub({ dir, state, log, gate, registry, views: views.live, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     const people = followPeople(peopleFile(text("data")), { say });
@@ -84,8 +87,9 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       pulls,
       also: (keeper, revoked) => {
         const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
-        return [registrySurface(registry, authorizeBy(keeper, gate)), meSurface(gate), graphqlSurface(api, gate)];
+        return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate), graphqlSurface(asked, gate)];
       },
+      origins: originsIn(settingOf("origins")),
       keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
@@ -103,10 +107,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       registry.close();
       await running.close();
       await anchor?.close();
-      await pulls.close();
-      await api.close();
-      await views.close();
-      await health.close();
+      await Promise.all([pulls.close(), api.close(), asked.close(), views.close(), health.close()]);
       await log.close();
     }
     return 0;

@@ -51,6 +51,7 @@ export { type Bucket, bucketIdOf, isBucketId, isOfColumns, isSameBucket, quarant
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
+export { csvCell, csvLine } from "./csv.ts";
 export { type Noteworthy, notedOf, notedText } from "./door-note.ts";
 export {
   type DeviceName,

@@ -29,6 +29,7 @@ export {
   withoutKey,
 } from "./keyring.ts";
 export type { ApiInfo } from "./openapi.ts";
+export { maySocket } from "./origins.ts";
 export {
   fixedPeople,
   followPeople,

@@ -60,6 +60,8 @@ export interface IngressOptions {
   readonly registry?: Registry;
   /** Routes of other parts at the same address. `keeper` says which site asks; `revoked` throws for a person who was revoked. */
   readonly also?: (keeper: Doorkeeper, revoked: (claims: PersonClaims) => void) => readonly Surface[];
+  /** Origins of web pages that may ask from a browser, besides the door's own. */
+  readonly origins?: readonly string[];
   /** What views can show; default: anything. */
   readonly fits?: Fits;
   /** Which quarantined events were settled, for the devices that ask; default: they are not told. */
@@ -143,14 +145,14 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
 }
 
 async function openDoor(
-  { also, listen: where }: IngressOptions,
+  { also, origins, listen: where }: IngressOptions,
   deps: DoorDeps & Pick<Trust, "book">,
 ): Promise<Listening | null> {
   if (where === null) return null;
   const { surface, failed } = doorRoutes(deps);
   const surfaces = [surface, ...(also?.(deps.keeper, refuseRevokedPerson(deps.book)) ?? [])];
   const info = { title: "A Tributary hub", version: String(PROTOCOL.newest) };
-  return listen({ ...where, surfaces, info, failed, say: deps.say });
+  return listen({ ...where, surfaces, info, failed, say: deps.say, ...(origins === undefined ? {} : { origins }) });
 }
 
 /** Who is believed, and how the hub shows who it is. */

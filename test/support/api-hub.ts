@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { GraphqlLimits } from "../../services/api/index.ts";
-import { graphqlSurface, meSurface, type Reading } from "../../services/api/index.ts";
+import { type Database, graphqlSurface, meSurface } from "../../services/api/index.ts";
 import { openApiHub } from "../../services/cli/api-hub.ts";
 import type { Role } from "../../services/core/index.ts";
 import { type Field, type NewEvent, openField } from "../../services/field/index.ts";
@@ -69,7 +69,7 @@ export async function openApiTestHub({ limits }: { readonly limits?: Partial<Gra
       ];
     },
   });
-  function counted({ read, decide, asHub, close }: Reading): Reading {
+  function counted({ read, decide, asHub, close }: Database): Database {
     return {
       read: (...question) => {
         count++;

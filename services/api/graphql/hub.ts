@@ -3,14 +3,14 @@ import type { Admission, Grant, Write } from "../../desk/index.ts";
 import type { Gate, Registry } from "../../gate/index.ts";
 import type { Principal } from "../../http/index.ts";
 import type { View } from "../../merge/engine.ts";
-import type { Reading } from "../reading.ts";
+import type { Database } from "./database.ts";
 import type { GraphqlLimits } from "./limits.ts";
 
 /** What programs ask of a hub. Whoever opens the hub hands all of it in. */
 export interface ApiHub {
   /** The hub's organisation. */
   readonly org: string;
-  readonly reading: Reading;
+  readonly reading: Database;
   readonly gate: Gate;
   readonly registry: Registry;
   /** The views as they are live; `null`: they are not built yet. */

@@ -10,7 +10,13 @@ import {
   segmentDigest,
 } from "../../core/index.ts";
 import { chainHash, sha256Hex } from "../../core/node.ts";
-import type { PagedEvent, PagedLine, PagedMember, Section } from "../../exchange/protocol/index.ts";
+import {
+  hasComputedHash,
+  type PagedEvent,
+  type PagedLine,
+  type PagedMember,
+  type Section,
+} from "../../exchange/protocol/index.ts";
 import type { OriginRow } from "../rows.ts";
 import type { CheckedEvent } from "./entities.ts";
 
@@ -41,13 +47,13 @@ export function checked(event: PagedEvent, own: OwnEvents): CheckedEvent {
   const lacks = text !== null || origin === null ? null : { origin, seq: head.seq };
   const data = text ?? mine?.data;
   if (data === undefined) throw new Mismatch(`${named(event)} came without its text`, lacks);
-  if (chainHash(prev, eventText(head, data)) !== hash)
+  if (!hasComputedHash(event) && chainHash(prev, eventText(head, data)) !== hash)
     throw new Mismatch(`the hash of ${named(event)} does not follow from it`, lacks);
   const isMine = mine === undefined || mine.hash === hash;
   if (text === null && !isMine) throw new Mismatch(`${named(event)} is not the one that this device wrote`, lacks);
-  const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
   const isHere = isMine && mine?.data === data;
-  return { head, prev, hash, position, recordedAtMs, ...note, text: data, own: isMine ? origin : null, isHere };
+  const checkedEvent = { head, prev, hash, position, recordedAtMs, held, clock, text: data, own: isMine ? origin : null, isHere };
+  return clips === undefined ? checkedEvent : { ...checkedEvent, clips };
 }
 
 /** The digest of an entity's history after more events. */
