@@ -1,4 +1,4 @@
-import { graphqlSurface, registrySurface } from "../api/index.ts";
+import { registrySurface } from "../api/index.ts";
 import { followPeople, gatekeeper } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
@@ -6,7 +6,6 @@ import { openLog } from "../log/index.ts";
 import { parseListen } from "./addresses.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorLocation, anchorMemory } from "./anchor-location.ts";
-import { openApiHub } from "./api-hub.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { openDoorApi } from "./door-api.ts";
@@ -58,8 +57,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
-    const api = openDoorApi({ postgresUrl, views: views.live });
-    const asked = openApiHub({ dir, state, log, gate, registry, views: views.live, say });
+    const api = openDoorApi({ dir, state, log, gate, registry, views: views.live, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     const people = followPeople(peopleFile(text("data")), { say });
@@ -87,7 +85,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       pulls,
       also: (keeper, revoked) => {
         const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
-        return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate), graphqlSurface(asked, gate)];
+        return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate)];
       },
       origins: originsIn(settingOf("origins")),
       keys: ring,
@@ -107,7 +105,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       registry.close();
       await running.close();
       await anchor?.close();
-      await Promise.all([pulls.close(), api.close(), asked.close(), views.close(), health.close()]);
+      await Promise.all([pulls.close(), api.close(), views.close(), health.close()]);
       await log.close();
     }
     return 0;

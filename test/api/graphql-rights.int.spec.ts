@@ -62,7 +62,7 @@ afterAll(() => hub?.close());
 const pointed = (question: Question, at: Target): Target =>
   question.root === "Query" && question.name === "case" ? { ...at, entity: "" } : at;
 
-describe("each field of the schema (I43)", () => {
+describe("each field of the schema (I44)", () => {
   it("is asked for with what it takes: no question is refused as none", async () => {
     expect(questions.length).toBeGreaterThan(50);
     for (const question of questions)

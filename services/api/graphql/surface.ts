@@ -140,10 +140,14 @@ function notJson(bytes: Uint8Array, type: string | undefined): Answer | null {
     JSON.parse(new TextDecoder().decode(bytes));
     return null;
   } catch {
-    const [message, hint] = ["the body is not JSON", 'Send {"query": …} as JSON.'];
-    return { status: 400, type: MEDIA_TYPE, body: { errors: [{ message, extensions: { code: "input-malformed", hint } }] } };
+    return { status: 400, type: MEDIA_TYPE, body: refusal("the body is not JSON", FORMS) };
   }
 }
+
+const FORMS = 'Send {"query": …} by POST as application/json, or ?query=… by GET.';
+const refusal = (message: string, hint: string): JsonObject => ({
+  errors: [{ message, extensions: { code: "input-malformed", hint } }],
+});
 
 /** The library asks for an address; it sees only the path of it. */
 const HERE = `http://hub${GRAPHQL_PATH}`;
