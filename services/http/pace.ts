@@ -17,19 +17,11 @@ export const PACE: Pace = { requestsPerPerson: 300, requestsPerOrganisation: 3_0
 
 /** Throws `too-many-requests` for who asks too often; nobody else is held up by that. A connection that stays open is counted once. */
 export function paced(gate: Gatekeeper, pace: Pace = PACE): Gatekeeper {
-  const limiter = (points: number, keyPrefix: string): RateLimiterMemory =>
-    new RateLimiterMemory({ points, duration: WINDOW_S, keyPrefix });
-  const people = limiter(pace.requestsPerPerson, "person");
-  const orgs = limiter(pace.requestsPerOrganisation, "organisation");
+  const people = counted(pace, "requestsPerPerson");
+  const orgs = counted(pace, "requestsPerOrganisation");
   const count = async (who: Principal): Promise<void> => {
-    await taken(
-      people,
-      JSON.stringify([who.kind, who.issuer, who.org, who.subject]),
-      "requestsPerPerson",
-      pace,
-      `${who.org}'s ${who.subject}`,
-    );
-    await taken(orgs, who.org, "requestsPerOrganisation", pace, `the organisation ${who.org}`);
+    await people(JSON.stringify([who.kind, who.issuer, who.org, who.subject]), `${who.org}'s ${who.subject}`);
+    await orgs(who.org, `the organisation ${who.org}`);
   };
   return {
     async admit(authorization, atMs) {
@@ -41,15 +33,19 @@ export function paced(gate: Gatekeeper, pace: Pace = PACE): Gatekeeper {
   };
 }
 
-async function taken(limiter: RateLimiterMemory, key: string, setting: keyof Pace, pace: Pace, who: string): Promise<void> {
-  try {
-    await limiter.consume(key);
-  } catch (error) {
-    if (!(error instanceof RateLimiterRes)) throw error;
-    throw new TributaryError(
-      "too-many-requests",
-      `${who} has asked more than ${pace[setting]} times in ${WINDOW_S} s (the setting ${setting})`,
-      `Ask again in ${Math.max(1, Math.ceil(error.msBeforeNext / 1_000))} s, and less often: live queries tell what changes without being asked.`,
-    );
-  }
+/** Counts requests by key, as many in a window as a setting says. `who`: who asks, in words. */
+function counted(pace: Pace, setting: keyof Pace): (key: string, who: string) => Promise<void> {
+  const limiter = new RateLimiterMemory({ points: pace[setting], duration: WINDOW_S, keyPrefix: setting });
+  return async (key, who) => {
+    try {
+      await limiter.consume(key);
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error;
+      throw new TributaryError(
+        "too-many-requests",
+        `${who} has asked more than ${pace[setting]} times in ${WINDOW_S} s (the setting ${setting})`,
+        `Ask again in ${Math.max(1, Math.ceil(error.msBeforeNext / 1_000))} s, and less often: live queries tell what changes without being asked.`,
+      );
+    }
+  };
 }
