@@ -41,8 +41,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
   },
   async run({ text, flag, out }) {
     useNatsFiles(text);
-    const dir = hubDir(text("data"));
-    const state = hubHere(text("data"));
+    const [dir, state] = [hubDir(text("data")), hubHere(text("data"))];
     const { natsUrl, eventstoreUrl, postgresUrl, org } = state;
     const say = logger("ingress", text("log"));
     const location = anchorLocation(text("anchor"), dir);

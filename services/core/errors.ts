@@ -47,6 +47,7 @@ const CODES = {
   // what a deployment would break
   "would-break": { exit: 9, status: 409 },
   // the machine and its servers
+  "too-many-requests": { exit: 7, status: 429 },
   "backend-unreachable": { exit: 7, status: 503 },
   "backend-missing": { exit: 7, status: 503 },
   "backend-failed": { exit: 7, status: 503 },

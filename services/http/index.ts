@@ -30,6 +30,7 @@ export {
 } from "./keyring.ts";
 export type { ApiInfo } from "./openapi.ts";
 export { maySocket } from "./origins.ts";
+export { PACE, type Pace, paced, WINDOW_S } from "./pace.ts";
 export {
   fixedPeople,
   followPeople,

@@ -304,6 +304,8 @@ function send(reply: FastifyReply, { status, body, type = "application/json", he
   reply.code(status).headers({
     ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
     ...(status === 503 ? { "retry-after": "5" } : {}),
+    // At most a window of `pace.ts`; the words say how long exactly.
+    ...(status === 429 ? { "retry-after": "10" } : {}),
     // A refused upload is not read to its end.
     ...(status === 413 ? { connection: "close" } : {}),
     ...headers,
