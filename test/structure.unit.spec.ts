@@ -66,6 +66,7 @@ const HOMES: Record<string, readonly string[]> = {
   "ajv-formats": ["gate"],
   "@eslint-community/regexpp": ["gate"],
   re2js: ["gate"],
+  "rate-limiter-flexible": ["http"],
   yjs: ["merge"],
   "ot-text-unicode": ["merge"],
   pino: ["cli"],
