@@ -11,8 +11,8 @@ export const types: Command = {
   summary: "write the TypeScript types of the project's events and views",
   usage: "tributary types [--out FILE] [--check] [--schemas DIR] [--projections DIR]",
   help: `Writes to FILE, or to standard output: a type for the data of each version of each form, a type for the rows of each view that devices have, and Tributary, which names them by
-event type and view. A field app opens its database with openField<Tributary>(…); then the compiler knows what field.append takes and field.query returns. The same forms and views
-give the same text. --check writes nothing, and ends with 3 if FILE is not what would be written: for a build.
+event type and view. A field app opens its database with openField<Tributary>(…); then the compiler knows what field.append takes and field.query returns. A program that asks a hub does so with
+client<Tributary>(…). The same forms and views give the same text. --check writes nothing, and ends with 3 if FILE is not what would be written: for a build.
 
   tributary types --out src/tributary.d.ts`,
   maxPositionals: 0,
@@ -43,7 +43,7 @@ give the same text. --check writes nothing, and ends with 3 if FILE is not what 
     }
     if (!isSame) writeFileSync(file, made);
     out.line(
-      `${isSame ? "Unchanged" : "Wrote"}: ${file}, with ${counted(viewsOnDevices(views).length, "view")}. Open the database with openField<Tributary>(…).`,
+      `${isSame ? "Unchanged" : "Wrote"}: ${file}, with ${counted(viewsOnDevices(views).length, "view")}. Open the database with openField<Tributary>(…), or a hub with client<Tributary>(…).`,
     );
     return 0;
   },

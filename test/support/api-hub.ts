@@ -21,7 +21,11 @@ export const phones = defineProjection({
   events: { "beneficiary.registered": set(), "beneficiary.updated": set() },
   invariants: { not_zero: { problem: ({ phone }) => (phone === "+254700000000" ? "it is no number" : null) } },
 });
-const names = defineSql({ name: "names", sql: "SELECT id, given_name FROM views.beneficiaries", needs: ["beneficiaries"] });
+export const names = defineSql({
+  name: "names",
+  sql: "SELECT id, given_name FROM views.beneficiaries",
+  needs: ["beneficiaries"],
+});
 
 /** The answer to a question. */
 export interface Told {
