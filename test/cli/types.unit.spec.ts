@@ -53,6 +53,12 @@ const field = openField<Tributary>({ path: "x.db", schemas: "schemas" });
 const person = { type: "beneficiary", id: "NBO-000001" } as const;
 `;
 
+const ASK = `import { client } from ${JSON.stringify(join(ROOT, "services/client/index.ts"))};
+import type { Tributary } from "./tributary.d.ts";
+const hub = client<Tributary>("https://hub.example.org", { token: "t" });
+const person = { type: "beneficiary", id: "NBO-000001" } as const;
+`;
+
 describe("the types of a project", () => {
   it("are the same text for the same forms and views, in whatever order these were read", async () => {
     const once = await ofProject();
@@ -100,6 +106,62 @@ field.watch("beneficiaries", { where: { id: "NBO-000001" } }, ([row]) => console
     ];
     const said = await compiled(await ofProject(), `${OPEN}${wrong.join("\n")}\n`);
     const first = OPEN.split("\n").length;
+    const lines = new Set([...said.matchAll(/\bapp\.ts\((\d+),/gm)].map(([, line]) => Number(line)));
+    expect(
+      [...lines].sort((a, b) => a - b),
+      said,
+    ).toEqual(wrong.map((_, i) => first + i));
+  });
+
+  it("let a program that asks a hub write what its forms take, and ask by the kinds of the views' columns", async () => {
+    const app = `${ASK}
+const people = hub.view("beneficiaries");
+const { rows, next, through } = await people.rows({ where: { status: { in: ["idp"] }, household_size: { ge: 5, lt: 9 }, consent: { eq: true }, village: { contains: "gum" } },
+  sort: "registered_on", descending: true, first: 20, count: true });
+for (const row of rows) {
+  const [id, size, on, deleted]: [string, number | null, string | null, boolean | null] = [row.id, row.household_size, row.registered_on, row.deleted];
+  console.log(id, size, on, deleted, next);
+}
+const some: { readonly id: string; readonly village: string | null } | null = await people.row("NBO-000001", { select: ["id", "village"], asOf: { time: "2026-05-03T12:00:00Z" } });
+const ledger = await hub.view("stock_ledger").rows({ where: { balance: { lt: 0 } }, sort: "item" });
+const balance: number | null | undefined = ledger.rows[0]?.balance;
+const joined = await hub.view("handouts").rows({ where: { item: { eq: "SOAP" }, quantity: { gt: 2 } }, sort: "anything" });
+console.log(some?.village, balance, joined.rows[0]?.anything);
+for await (const page of hub.view("phones_of_none" as "beneficiaries").all({ select: ["id"] })) console.log(page.rows[0]?.id);
+const [written] = await hub.append({ type: "beneficiary.updated", entity: person, data: { village: "Gumbo" }, seenThrough: through ?? undefined });
+await hub.append([{ type: "beneficiary.registered", schema: { subject: "beneficiary", version: 1 }, entity: person, data: { any: "thing" } }]);
+const [open] = (await hub.cases({ state: "open", unassigned: true })).cases;
+const found = open === undefined ? null : await hub.case(open.id);
+await hub.decide("c", { pick: found?.choices?.[0]?.pick ?? "", note: "asked" });
+await hub.decide("c", { value: null });
+const any = client("https://hub", { token: async () => "t" });
+await any.append({ type: "what.ever", entity: { type: "what", id: "1" }, data: { a: [1] } });
+console.log(written?.quarantined, (await any.view("whatever").rows({ where: { a: { ge: 1 } } })).rows[0]?.b);
+`;
+    expect(await compiled(await ofProject(), app)).toBe("");
+  });
+
+  it("make what a hub would refuse of a program errors of compilation", async () => {
+    const wrong = [
+      'await hub.append({ type: "beneficiary.renamed", entity: person, data: {} });',
+      'await hub.append({ type: "beneficiary.updated", entity: person, data: { fone: "1" } });',
+      'await hub.append({ type: "beneficiary.updated", entity: { type: "distribution", id: "D" }, data: { phone: null } });',
+      'hub.view("beneficiary");',
+      'await hub.view("beneficiaries").rows({ where: { famly_name: { eq: "A" } } });',
+      'await hub.view("beneficiaries").rows({ where: { household_size: { eq: "5" } } });',
+      'await hub.view("beneficiaries").rows({ where: { registered_on: { contains: "2026" } } });',
+      'await hub.view("beneficiaries").rows({ where: { consent: { lt: true } } });',
+      'await hub.view("beneficiaries").rows({ where: { village: { eq: null } } });',
+      'await hub.view("beneficiaries").rows({ sort: "surname" });',
+      'await hub.view("beneficiaries").rows({ select: ["surname"] });',
+      '(await hub.view("beneficiaries").row("N", { select: ["id"] }))?.village;',
+      'await hub.decide("c", { pick: "1", value: "2" });',
+      'await hub.decide("c", {});',
+      'await hub.cases({ state: "shut" });',
+      'client("https://hub");',
+    ];
+    const said = await compiled(await ofProject(), `${ASK}${wrong.join("\n")}\n`);
+    const first = ASK.split("\n").length;
     const lines = new Set([...said.matchAll(/\bapp\.ts\((\d+),/gm)].map(([, line]) => Number(line)));
     expect(
       [...lines].sort((a, b) => a - b),
