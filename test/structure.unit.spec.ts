@@ -23,6 +23,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   projector: ["core", "merge", "gate", "log", "views"],
   api: ["core", "merge", "gate", "http", "views", "desk", "audit"],
   notify: ["core", "views"],
+  client: [],
   desk: ["core", "merge", "gate", "field", "views"],
   audit: ["core", "merge", "gate", "log", "views", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
@@ -50,6 +51,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   packages: ["core", "merge", "gate", "cli"],
   "packages/field": ["core", "field", "packages"],
   "packages/hub": ["core", "merge", "gate", "cli"],
+  "packages/client": ["client"],
 };
 
 /** One driver, one home. */
@@ -194,6 +196,10 @@ describe("the house", () => {
         start,
       ).toEqual([]);
     }
+    // The client runs in a browser with nothing of others': no folder of ours, and no library.
+    const client = [...reachedFrom([join(PACKAGES, "client/index.ts")])].map((each) => relative(ROOT, each));
+    expect(client.length).toBeGreaterThan(5);
+    expect(client.filter((each) => !/^(services|packages)\/client\//.test(each))).toEqual([]);
     expect([...reachedFrom([join(SERVICES, "gate/node.ts")])].some((each) => each.startsWith("node:"))).toBe(true);
   });
 

@@ -25,6 +25,7 @@ export {
   type Decision,
   type Decisions,
   type Entity,
+  type EntityInput,
   type EventInput,
   type EventName,
   type EventOf,

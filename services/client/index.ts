@@ -15,6 +15,7 @@ export type {
   Decision,
   Decisions,
   Entity,
+  EntityInput,
   EventInput,
   Examined,
   Explanation,

@@ -81,30 +81,30 @@ const listed = (where: object): readonly object[] =>
     ),
   );
 
-/** The view of this name. Which columns it has is asked for once, when a question does not say which it wants. */
-export function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, name: V): HubView<T, V> {
-  const view = named(name, "view");
-  const type = typeNameOf(view);
+/** Which columns a view has, asked for once, when a question does not say which it wants. */
+interface Columns {
+  for(select: readonly string[] | undefined): Promise<Declared>;
+  /** Waits for an answer. A view may be declared otherwise by and by: what the hub refuses is looked up again by the next question. */
+  during<R>(answer: Promise<R>): Promise<R>;
+}
+
+function columnsOf(ask: Ask, view: string, type: string): Columns {
   let declared: Promise<Declared> | null = null;
-  const columns = async (): Promise<Declared> => {
+  const look = async (): Promise<Declared> => {
     // Taken on trust from here: the hub answers what its schema says of the document.
     const { row, page } = (await ask(DECLARED, { row: `${type}Row`, page: `${type}Page` }, { isWrite: false })) as Described;
     if (page === null)
       throw new HubError(
         "not-found",
         `the hub has no view ${view}`,
-        "Check the spelling; the views are listed in `views` of the schema.",
+        "Check the spelling. `GET /v1/views` names all that there are.",
+        {
+          status: 200,
+        },
       );
     return row?.fields.map((field) => field.name) ?? null;
   };
-  const columnsFor = async (question: { readonly select?: readonly string[] | undefined } & Asking): Promise<Declared> => {
-    if (question.select !== undefined) return question.select;
-    // Whichever questions wait for it wait for the same answer: none of them ends the waiting of the others.
-    declared ??= columns();
-    return forgotten(declared);
-  };
-  /** A view may be declared otherwise by and by: what the hub refuses is looked up again by the next question. */
-  const forgotten = async <R>(answer: Promise<R>): Promise<R> => {
+  const during = async <R>(answer: Promise<R>): Promise<R> => {
     try {
       return await answer;
     } catch (error) {
@@ -112,8 +112,24 @@ export function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, name
       throw error;
     }
   };
+  return {
+    during,
+    async for(select) {
+      if (select !== undefined) return select;
+      // Whichever questions wait for it wait for the same answer: none of them ends the waiting of the others.
+      declared ??= look();
+      return during(declared);
+    },
+  };
+}
+
+/** The view of this name. Throws `usage` for what is not a name. */
+export function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, name: V): HubView<T, V> {
+  const view = named(name, "view");
+  const type = typeNameOf(view);
+  const columns = columnsOf(ask, view, type);
   const rows = async <S extends ColumnName<T, V>>(question: RowsQuestion<T, V, S> = {}): Promise<Page<Pick<RowOf<T, V>, S>>> => {
-    const shown = await columnsFor(question);
+    const shown = await columns.for(question.select);
     const { where } = question;
     const { sort, descending, first, after, asOf, count } = question;
     const given = {
@@ -129,18 +145,18 @@ export function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, name
       shown === null ? { where: "[ColumnCondition!]", sort: "String" } : { where: `${type}Where`, sort: `${type}Sort` };
     const parts = argumentsOf(given, { ...SAME, ...kinds });
     const document = `query rows${parts.declared} { views { page: ${view}${parts.handed} { rows${fieldsOf(shown)} next total through } } }`;
-    const answer = await forgotten(ask(document, parts.variables, { isWrite: false, signal: question.signal }));
+    const answer = await columns.during(ask(document, parts.variables, { isWrite: false, signal: question.signal }));
     return (answer as { readonly views: { readonly page: Page<Pick<RowOf<T, V>, S>> } }).views.page;
   };
   return {
     rows,
     async row<S extends ColumnName<T, V>>(id: string, question: RowQuestion<S> = {}): Promise<Pick<RowOf<T, V>, S> | null> {
-      const shown = await columnsFor(question);
+      const shown = await columns.for(question.select);
       if (shown === null)
         throw misused(`${view} has rows that the database joins, without ids of their own`, "Ask for rows, with conditions.");
       const parts = argumentsOf({ id, asOf: question.asOf }, { id: "String!", asOf: "Moment" });
       const document = `query row${parts.declared} { rows { row: ${view}${parts.handed}${fieldsOf(shown)} } }`;
-      const answer = await forgotten(ask(document, parts.variables, { isWrite: false, signal: question.signal }));
+      const answer = await columns.during(ask(document, parts.variables, { isWrite: false, signal: question.signal }));
       return (answer as { readonly rows: { readonly row: Pick<RowOf<T, V>, S> | null } }).rows.row;
     },
     async *all(question = {}) {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
@@ -53,7 +53,8 @@ const field = openField<Tributary>({ path: "x.db", schemas: "schemas" });
 const person = { type: "beneficiary", id: "NBO-000001" } as const;
 `;
 
-const ASK = `import { client } from ${JSON.stringify(join(ROOT, "services/client/index.ts"))};
+const CLIENT = JSON.stringify(join(ROOT, "packages/client/index.ts"));
+const ASK = `import { client } from ${CLIENT};
 import type { Tributary } from "./tributary.d.ts";
 const hub = client<Tributary>("https://hub.example.org", { token: "t" });
 const person = { type: "beneficiary", id: "NBO-000001" } as const;
@@ -127,7 +128,7 @@ const ledger = await hub.view("stock_ledger").rows({ where: { balance: { lt: 0 }
 const balance: number | null | undefined = ledger.rows[0]?.balance;
 const joined = await hub.view("handouts").rows({ where: { item: { eq: "SOAP" }, quantity: { gt: 2 } }, sort: "anything" });
 console.log(some?.village, balance, joined.rows[0]?.anything);
-for await (const page of hub.view("phones_of_none" as "beneficiaries").all({ select: ["id"] })) console.log(page.rows[0]?.id);
+for await (const page of hub.view("beneficiaries").all({ select: ["id"] })) console.log(page.rows[0]?.id);
 const [written] = await hub.append({ type: "beneficiary.updated", entity: person, data: { village: "Gumbo" }, seenThrough: through ?? undefined });
 await hub.append([{ type: "beneficiary.registered", schema: { subject: "beneficiary", version: 1 }, entity: person, data: { any: "thing" } }]);
 const [open] = (await hub.cases({ state: "open", unassigned: true })).cases;
@@ -139,6 +140,12 @@ await any.append({ type: "what.ever", entity: { type: "what", id: "1" }, data: {
 console.log(written?.quarantined, (await any.view("whatever").rows({ where: { a: { ge: 1 } } })).rows[0]?.b);
 `;
     expect(await compiled(await ofProject(), app)).toBe("");
+  });
+
+  it.each(["docs/api.md", "packages/client/README.md"])("let the example of %s be compiled as it stands", async (file) => {
+    const [, example = ""] = /```ts\n(import \{ client[\s\S]*?)```/.exec(readFileSync(join(ROOT, file), "utf8")) ?? [];
+    expect(example).toContain("client<Tributary>");
+    expect(await compiled(await ofProject(), example.replace('"@tributary-sync/client"', CLIENT))).toBe("");
   });
 
   it("make what a hub would refuse of a program errors of compilation", async () => {

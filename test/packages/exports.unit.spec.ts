@@ -22,6 +22,10 @@ describe("the field SDK", () => {
     expect(unexportedTypes(join(ROOT, "packages/field/index.ts"))).toEqual(INSIDE.toSorted());
   });
 
+  it("and the client exports all of its own, without exception", () => {
+    expect(unexportedTypes(join(ROOT, "packages/client/index.ts"))).toEqual([]);
+  });
+
   it("is checked by a test that finds what a module does not export", () => {
     const missing = unexportedTypes(join(ROOT, "services/field/outbox.ts"));
     expect(missing).toContain("Gate, named by openOutbox");

@@ -11,6 +11,8 @@ import { eventually } from "../support/temp.ts";
 import { CONSUMER, REGISTER } from "./register.ts";
 
 const MAX_FIELD_BYTES = 10_000_000;
+/** What a web page would load of it, not compressed, and not minified. */
+const MAX_CLIENT_BYTES = 25_000;
 const TSC = join(ROOT, "node_modules/typescript/bin/tsc");
 /** npm and what it installs run under this Node. */
 const PATH = `${dirname(process.execPath)}${delimiter}${process.env.PATH}`;
@@ -25,7 +27,7 @@ const INSTALL = [
 ];
 
 let work: string;
-let tarballs: { field: string; hub: string };
+let tarballs: { field: string; hub: string; client: string };
 /** A team's project, as `tributary init` begins it, with both packages. */
 let project: string;
 
@@ -76,10 +78,10 @@ beforeAll(async () => {
   work = newDir("packages");
   chmodSync(work, 0o755);
   await done(ROOT, process.execPath, ["packages/pack.ts", work]);
-  const [field, hub] = ["field", "hub"].map(
+  const [field, hub, client] = ["field", "hub", "client"].map(
     (name) => readdirSync(work).find((file) => file.startsWith(`tributary-sync-${name}-`))!,
   );
-  tarballs = { field: join(work, field!), hub: join(work, hub!) };
+  tarballs = { field: join(work, field!), hub: join(work, hub!), client: join(work, client!) };
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
@@ -115,6 +117,67 @@ describe("the field SDK", () => {
     expect(loaded.trim()).toBe("PROBLEM_COLUMN,TributaryError,createGate,isTributaryError,loadSchemas,openField,pauseMs,salvage");
   });
 });
+
+describe("the client", () => {
+  it("installs alone, small and without any other package, passes the strictest check of types, and runs", async () => {
+    const dir = join(work, "web");
+    write(dir, {
+      "package.json": JSON.stringify({ name: "web", private: true, type: "module" }),
+      "register.ts": fromPackage("register.ts"),
+      "main.ts": fromPackage("main.ts"),
+      "tributary.d.ts": fromPackage("tributary.d.ts"),
+      "tsconfig.json": JSON.stringify({
+        compilerOptions: {
+          ...{
+            strict: true,
+            skipLibCheck: false,
+            exactOptionalPropertyTypes: true,
+            noUncheckedIndexedAccess: true,
+            noEmit: true,
+          },
+          ...{ module: "nodenext", target: "es2024", lib: ["es2024", "esnext.disposable"], types: ["node"] },
+          ...{ allowImportingTsExtensions: true, typeRoots: [join(ROOT, "node_modules/@types")] },
+        },
+        files: ["main.ts"],
+      }),
+      // A browser has no Node, and its own fetch.
+      "browser.ts": `import { client, HubError } from "@tributary-sync/client";
+        client("https://hub", { token: "t" }).me({ signal: new AbortController().signal }).catch((error: unknown) => error instanceof HubError);`,
+      "browser.json": JSON.stringify({
+        compilerOptions: {
+          ...{ strict: true, skipLibCheck: false, noEmit: true, types: [], lib: ["es2024", "dom"] },
+          ...{ module: "esnext", moduleResolution: "bundler", target: "es2024" },
+        },
+        files: ["browser.ts"],
+      }),
+    });
+    await done(dir, "npm", [...INSTALL, tarballs.client]);
+    const modules = join(dir, "node_modules");
+    expect(readdirSync(modules).filter((name) => !name.startsWith("."))).toEqual(["@tributary-sync"]);
+    expect(readdirSync(join(modules, "@tributary-sync"))).toEqual(["client"]);
+    const loaded = readdirSync(modules, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".js"));
+    expect(loaded.length).toBeGreaterThan(4);
+    expect(loaded.reduce((sum, name) => sum + statSync(join(modules, name)).size, 0)).toBeLessThan(MAX_CLIENT_BYTES);
+    expect(readFileSync(join(modules, "@tributary-sync/client/README.md"), "utf8")).toContain("# @tributary-sync/client");
+    for (const config of [".", "browser.json"]) await done(dir, process.execPath, [TSC, "-p", config]);
+    // With no hub at the address, it says so.
+    const ended = await run(dir, process.execPath, ["main.ts", "me"], {
+      HUB_URL: "http://127.0.0.1:9",
+      HUB_TOKEN: "t",
+      WAIT_MS: "1",
+    });
+    expect(ended.code).not.toBe(0);
+    expect(ended.stderr).toContain("backend-unreachable");
+  });
+});
+
+/** A file of the web application, as it stands in a repository that has installed the package. */
+function fromPackage(name: string): string {
+  return readFileSync(join(ROOT, "test/webapp", name), "utf8").replaceAll(
+    "../../packages/client/index.ts",
+    "@tributary-sync/client",
+  );
+}
 
 describe("the hub's package", () => {
   /** The servers of the project's hub, which is started twice. */
