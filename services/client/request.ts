@@ -79,26 +79,28 @@ function endpointOf(url: string): string {
 /** Whichever questions wait for a token wait for the same one. */
 function keepToken(token: Token): { current(): Promise<string>; instead(refused: string): Promise<string> } {
   let kept: Promise<string> | null = null;
+  /** What `kept` has given; `null`: it has not given one yet. */
+  let given: string | null = null;
   const ask = (): Promise<string> => {
+    given = null;
     const asked = (async () => usable(typeof token === "string" ? token : await token()))();
     kept = asked;
-    // One that was not given is asked for again by the next question.
-    asked.catch(() => {
-      if (kept === asked) kept = null;
-    });
+    asked.then(
+      (got) => {
+        if (kept === asked) given = got;
+      },
+      () => {
+        // One that was not given is asked for again by the next question.
+        if (kept === asked) kept = null;
+      },
+    );
     return asked;
   };
   const current = (): Promise<string> => kept ?? ask();
   return {
     current,
-    async instead(refused) {
-      if (typeof token === "string") return refused;
-      const before = kept;
-      const now = await current();
-      if (now !== refused) return now;
-      // The first of those that were refused asks, and the others take what it is given.
-      return kept === before ? ask() : current();
-    },
+    // The first of those that were refused asks, and the others take what it is given.
+    instead: (refused) => (typeof token !== "string" && given === refused ? ask() : current()),
   };
 }
 

@@ -138,9 +138,13 @@ describe("a question to a hub", () => {
   it("ends when whoever asks ends it, and when no answer comes", async () => {
     const { url } = await door(() => null);
     const ended = new AbortController();
-    const asking = client(url, { token: "t" }).me({ signal: ended.signal });
+    const hub = client(url, { token: "t" });
+    const asking = hub.me({ signal: ended.signal });
     ended.abort(new Error("the page was closed"));
     await expect(asking).rejects.toThrow("the page was closed");
+    const closed = AbortSignal.abort(new Error("it was closed before"));
+    for (const late of [hub.comment("c", "x", { signal: closed }), hub.me({ signal: closed })])
+      await expect(late).rejects.toThrow("it was closed before");
     expect(await refusal(client(url, { token: "t", timeoutMs: 50 }).comment("c", "x"))).toMatchObject({
       code: "backend-unreachable",
       message: "the hub has not answered within 0.05 s",
