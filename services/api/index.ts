@@ -1,5 +1,18 @@
 /**
  * What other programs ask of a hub over HTTP, as tables of routes. In come requests, already parted into route and body; out come answers. Nothing is
- * answered before it is known who asks.
+ * answered before it is known who asks. Live queries are async iterables, for whatever transport carries them.
  */
+export type { FollowOptions } from "./live/board.ts";
+export type { Who } from "./live/follower.ts";
+export { LIMITS as LIVE_LIMITS, type Limits as LiveLimits } from "./live/limits.ts";
+export {
+  type CasesTold,
+  type Live,
+  type LiveOptions,
+  openLive,
+  type RowsFollowed,
+  type RowsTold,
+  type Standing,
+  type SyncsTold,
+} from "./live.ts";
 export { type Authorize, registrySurface } from "./registry/surface.ts";
