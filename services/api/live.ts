@@ -14,10 +14,11 @@ import {
   resumeText,
   type Stated,
   type SyncedOrigin,
+  type ToldChange,
 } from "../views/index.ts";
 import { type Board, type FollowOptions, openBoard } from "./live/board.ts";
 import { LIMITS, type Limits } from "./live/limits.ts";
-import { keepListening } from "./live/listener.ts";
+import { keepListening, type Listening } from "./live/listener.ts";
 import type { Batch } from "./live/pending.ts";
 import { caseTopic, syncTopic, type Topic, viewTopic } from "./live/topics.ts";
 
@@ -91,22 +92,7 @@ export function openLive({ postgresUrl, views, limits: given = {}, say = () => {
     openBoard<SyncedOrigin>(deps),
   ] as const;
   const boards = [rows, cases, syncs];
-  const lookAtAll = (): void => {
-    for (const board of boards) board.look(null);
-  };
-  const listening = keepListening({
-    postgresUrl,
-    onChange(told) {
-      for (const board of boards) board.look(told);
-    },
-    onListening: lookAtAll,
-    say,
-    signal,
-  });
-  const rests = setInterval(lookAtAll, limits.restMs);
-  const asks = setInterval(() => {
-    for (const board of boards) board.ask();
-  }, limits.askEveryMs);
+  const listening = listen(boards, { postgresUrl, say, signal, limits });
   const casesOf = (opened: boolean, options: FollowOptions): AsyncIterable<CasesTold> =>
     iterable(
       cases,
@@ -145,13 +131,28 @@ export function openLive({ postgresUrl, views, limits: given = {}, say = () => {
     },
     async close() {
       stop.abort();
-      clearInterval(rests);
-      clearInterval(asks);
       for (const board of boards) board.end(stopping());
       await listening;
       await connections.close();
     },
   };
+}
+
+/** Has boards look whenever something was told, and now and then; until `signal` aborts. */
+async function listen(
+  boards: readonly Pick<Board<unknown>, "look" | "ask">[],
+  { postgresUrl, say, signal, limits }: Pick<Listening, "postgresUrl" | "say" | "signal"> & { readonly limits: Limits },
+): Promise<void> {
+  const look = (told: ToldChange | null): void => {
+    for (const board of boards) board.look(told);
+  };
+  const rests = setInterval(() => look(null), limits.restMs);
+  const asks = setInterval(() => {
+    for (const board of boards) board.ask();
+  }, limits.askEveryMs);
+  await keepListening({ postgresUrl, onChange: look, onListening: () => look(null), say, signal });
+  clearInterval(rests);
+  clearInterval(asks);
 }
 
 const rowsTold = (of: ReadonlyMap<string, ChangedRow | null>, resume: string): RowsTold => ({

@@ -66,23 +66,6 @@ export function openBoard<T>(deps: GroupDeps & { readonly nowMs: () => number })
     seats.set(follower, taken);
     group.join(member);
   };
-  const askAgain = async (one: Seat<T>): Promise<void> => {
-    if (one.isAsked) return;
-    one.isAsked = true;
-    try {
-      const viewer = permitted(one.topic, await inTime(one.who));
-      if (one.follower.hasEnded() || nameOf(viewer) === nameOf(one.viewer)) return;
-      one.group.leave(one.member);
-      Object.assign(one.member, { stand: "again", isFresh: false });
-      one.viewer = viewer;
-      one.group = groupOf(one.topic, viewer);
-      one.group.join(one.member);
-    } catch (error) {
-      one.follower.end(error);
-    } finally {
-      one.isAsked = false;
-    }
-  };
   return {
     follow(topicOf, options) {
       const leave = (): void => {
@@ -106,13 +89,32 @@ export function openBoard<T>(deps: GroupDeps & { readonly nowMs: () => number })
       for (const group of groups.values()) if (told === null || group.topic.concerns(told)) group.look();
     },
     ask() {
-      for (const each of seats.values()) void askAgain(each);
+      for (const each of seats.values()) void askAgain(each, groupOf);
     },
     counts: () => ({ groups: groups.size, followers: followers.size }),
     end(error) {
       for (const follower of [...followers]) follower.end(error);
     },
   };
+}
+
+/** Asks who somebody is; ends what they follow where they may not any more, and moves them where they have other rights now. */
+async function askAgain<T>(one: Seat<T>, groupOf: (topic: Topic<T>, viewer: Viewer) => Group<T>): Promise<void> {
+  if (one.isAsked) return;
+  one.isAsked = true;
+  try {
+    const viewer = permitted(one.topic, await inTime(one.who));
+    if (one.follower.hasEnded() || nameOf(viewer) === nameOf(one.viewer)) return;
+    one.group.leave(one.member);
+    Object.assign(one.member, { stand: "again", isFresh: false });
+    one.viewer = viewer;
+    one.group = groupOf(one.topic, viewer);
+    one.group.join(one.member);
+  } catch (error) {
+    one.follower.end(error);
+  } finally {
+    one.isAsked = false;
+  }
 }
 
 /** Throws `not-permitted` for nobody, and for who may not follow a topic. */

@@ -14,22 +14,10 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Wri
   // Where a case occurs several times, the last holds. Cases are written in one order everywhere, so that no two processes ever wait for each other.
   const last = new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one]));
   const cases = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
-  const closed = cases.filter(({ about }) => about === null);
-  const changed: CaseChange[] = [];
-  if (closed.length > 0) {
-    const { rows } = await db.query<{ id: string }>(
-      `UPDATE tributary.case_row c SET closed_position = x.position
-       FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS x (view, generation, id, position)
-       WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL RETURNING c.id`,
-      [
-        closed.map(({ view }) => view),
-        closed.map(({ generation }) => generation),
-        closed.map(caseIdOf),
-        closed.map(({ position }) => position),
-      ],
-    );
-    for (const { id } of rows) changed.push({ id, opened: false });
-  }
+  const changed = await closeCases(
+    db,
+    cases.filter(({ about }) => about === null),
+  );
   const open = cases.filter(({ about }) => about !== null);
   if (open.length === 0) return { notices: [], changed };
   const { rows } = await db.query<CaseChange & { readonly [name: string]: unknown }>(
@@ -83,4 +71,21 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Wri
     );
   });
   return { notices, changed };
+}
+
+/** Closes cases. Returns those that were open. */
+async function closeCases(db: Db, closed: readonly CaseNow[]): Promise<CaseChange[]> {
+  if (closed.length === 0) return [];
+  const { rows } = await db.query<{ id: string }>(
+    `UPDATE tributary.case_row c SET closed_position = x.position
+     FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS x (view, generation, id, position)
+     WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL RETURNING c.id`,
+    [
+      closed.map(({ view }) => view),
+      closed.map(({ generation }) => generation),
+      closed.map(caseIdOf),
+      closed.map(({ position }) => position),
+    ],
+  );
+  return rows.map(({ id }) => ({ id, opened: false }));
 }
