@@ -9,6 +9,7 @@ const ROOT = import.meta.dirname;
 const ALLOWED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "e2e/crash.e2e.spec.ts": { "replyTimeoutMs: 8_000": "Who gets no answer in this time asks again, as often as it takes." },
   "e2e/servers.e2e.spec.ts": { "replyTimeoutMs: 8_000": "Who gets no answer in this time asks again, as often as it takes." },
+  "http/jwks.int.spec.ts": { "timeoutMs: 200": "Nothing answers there, which is what is tested." },
   "ingress/heal.int.spec.ts": { "replyTimeoutMs: 5_000": "Who gets no answer in this time asks again, as often as it takes." },
   "local/engine.int.spec.ts": { "timeout: 500": "Who gets no answer in this time asks again, as often as it takes." },
   "local/keep.int.spec.ts": {

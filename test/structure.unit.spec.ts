@@ -21,7 +21,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ingress: ["core", "gate", "log", "http"],
   views: ["core", "merge"],
   projector: ["core", "merge", "gate", "log", "views"],
-  api: ["core", "gate", "http", "merge", "views", "desk", "audit"],
+  api: ["core", "merge", "gate", "http", "views", "desk", "audit"],
   notify: ["core", "views"],
   desk: ["core", "merge", "gate", "field", "views"],
   audit: ["core", "merge", "gate", "log", "views", "projector"],

@@ -15,4 +15,7 @@ export {
   type Standing,
   type SyncsTold,
 } from "./live.ts";
+export { anybodyKnown, type Me, meSurface } from "./me.ts";
+export { openReading, type Reading, type ReadingOptions } from "./reading.ts";
 export { type Authorize, registrySurface } from "./registry/surface.ts";
+export { type ViewsApiOptions, viewsSurface } from "./views/surface.ts";

@@ -34,6 +34,18 @@ export function publicUrl(url: string, what: string): string {
   return url.replace(/\/+$/, "");
 }
 
+/** A web page's origin as an `Origin` header has it: `https://app.example.org`. Throws `usage` for what is none. */
+export function originIn(text: string): string {
+  const parsed = URL.parse(text);
+  const isWeb = parsed?.protocol === "https:" || parsed?.protocol === "http:";
+  if (parsed !== null && isWeb && parsed.origin === text) return text;
+  throw new TributaryError(
+    "usage",
+    `${JSON.stringify(text)} names no web pages that may ask this hub`,
+    "Write scheme, host and port as a browser does: https://app.example.org or http://localhost:5173; several with commas.",
+  );
+}
+
 const isOnlyHere = (url: string): boolean =>
   (isNatsUrl(url) ? parseNatsUrl(url).servers : [URL.parse(url)?.host ?? ""]).every((host) =>
     /^(127\.|localhost(:|$)|\[::1\])/.test(host),

@@ -22,7 +22,7 @@ import { syncToDisk } from "./files.ts";
 import { foldersOf } from "./folders.ts";
 import { hubKey } from "./keys.ts";
 import { FORMAT, folderDigests, hashOf, MANIFEST, type Manifest, megabytes } from "./manifest.ts";
-import { settingsFile } from "./paths.ts";
+import { peopleFile, settingsFile } from "./paths.ts";
 import { PROGRAM_VERSION } from "./program.ts";
 import { mustAnswer } from "./reach.ts";
 import { readState } from "./state.ts";
@@ -133,8 +133,11 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
   const logins = keptLogins(dataDir);
   if (logins !== null) writeFileSync(file("nats-logins.json"), logins, { mode: 0o600 });
   if (existsSync(join(dataDir, "nats.password"))) copyFileSync(join(dataDir, "nats.password"), file("nats.password"));
-  const settings = settingsFile(dataDir);
-  if (existsSync(settings)) copyFileSync(settings, file("notifications.json"));
+  const own: readonly (readonly [location: string, name: string])[] = [
+    [settingsFile(dataDir), "notifications.json"],
+    [peopleFile(dataDir), "people.json"],
+  ];
+  for (const [location, name] of own) if (existsSync(location)) copyFileSync(location, file(name));
 
   const files: Manifest["files"] = [];
   for (const name of readdirSync(partial).sort()) {

@@ -1,13 +1,14 @@
 import { userInfo } from "node:os";
 import { isJsonObject, nameOf, TributaryError } from "../core/index.ts";
-import { OVERLAP_HOURS } from "../http/index.ts";
-import type { Command } from "./args.ts";
+import { OVERLAP_HOURS, personName } from "../http/index.ts";
+import type { Command, Input } from "./args.ts";
 import {
   deviceName,
   listDevices,
   listHubKeys,
   retireHubKey,
   revokeDevice,
+  revokePerson,
   revokeSite,
   revokeToken,
   rotateHubKey,
@@ -119,11 +120,22 @@ export const siteRevoke: Command = {
 export const tokenRevoke: Command = {
   name: "token revoke",
   summary: "refuse a token from now on",
-  usage: "tributary token revoke TOKEN|@FILE|JTI [--data DIR]",
-  help: "Give the token itself or its id (`jti`). Takes effect within seconds; the hub's own broker withdraws its login. Devices that have enrolled their keys meanwhile are not affected.",
+  usage: "tributary token revoke [TOKEN|@FILE|JTI] [--person NAME] [--issuer URL] [--reason TEXT] [--data DIR]",
+  help: `Give the token itself or its id (\`jti\`). Takes effect within seconds; the hub's own broker withdraws its login. Devices that have enrolled their keys meanwhile are not affected.
+
+  --person  refuse all of a person's tokens that were issued up to now, those of the hub and of every provider; a token that is issued later counts. NAME is
+            what the token has as its subject. Somebody who must stay outside must be locked at the provider too
+  --issuer  only those of one issuer: a provider's, or \`tributary\` for the hub's own
+
+  tributary token revoke --person amina --reason "left the team"`,
   maxPositionals: 1,
-  options: DATA,
-  async run({ positionals, text, out }) {
+  options: { ...WHY, person: { type: "string" }, issuer: { type: "string" } },
+  async run(input) {
+    const { positionals, text, out } = input;
+    const person = text("person");
+    if (person !== undefined) return personRevoke(person, input);
+    if (text("issuer") !== undefined || text("reason") !== undefined)
+      throw new TributaryError("usage", "--issuer and --reason go with --person", `Use: ${tokenRevoke.usage}`);
     const given = named(positionals, "the token", tokenRevoke.usage);
     const jti = jtiOf(secretGiven(given));
     const dir = hubDir(text("data"));
@@ -136,6 +148,27 @@ export const tokenRevoke: Command = {
     return 0;
   },
 };
+
+async function personRevoke(person: string, { positionals, text, out }: Input): Promise<number> {
+  if (positionals.length > 0)
+    throw new TributaryError("usage", "a token and --person were both given", `Use: ${tokenRevoke.usage}`);
+  const subject = personName(person);
+  const [issuer, reason] = [text("issuer"), text("reason")];
+  const dir = hubDir(text("data"));
+  const throughS = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) =>
+    revokePerson(book, {
+      ...{ subject, actor: actor() },
+      ...(issuer === undefined ? {} : { issuer }),
+      ...(reason === undefined ? {} : { reason }),
+    }),
+  );
+  const through = new Date(throughS * 1000).toISOString();
+  out.result({ person: subject, issuer: issuer ?? null, issuedThrough: through });
+  out.line(
+    `Tokens of ${subject} that were issued up to ${through} are refused${issuer === undefined ? "" : `, where ${issuer} issued them`}.`,
+  );
+  return 0;
+}
 
 /** A token's id, as the hub makes them. */
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

@@ -1,8 +1,7 @@
 import { TributaryError } from "../core/index.ts";
-import { type AsOf, type Db, type FoundRows, type RowsQuestion, viewNames, withRows } from "../views/index.ts";
+import { type AsOf, type Db, type FoundRows, positionAsked, type RowsQuestion, viewNames, withRows } from "../views/index.ts";
 import { type Command, type Input, ROW_COUNT } from "./args.ts";
 import { counted } from "./output.ts";
-import { positionAsked } from "./positions.ts";
 import { asCsv, asJson, asTable } from "./row-writers.ts";
 import { withViews } from "./with-views.ts";
 

@@ -125,6 +125,17 @@ export async function revokeToken(book: KeyBook, jti: string, actor: string): Pr
   await book.write(actor, (record) => (record.isTokenRevoked(jti) ? null : { type: "token.revoked", data: { jti } }));
 }
 
+/** Revokes a person: all tokens that were issued up to now. `issuer`: those of one issuer only. Returns the second up to which they are refused. */
+export async function revokePerson(
+  book: KeyBook,
+  { subject, issuer, actor, reason }: { subject: string; issuer?: string; actor: string; reason?: string },
+): Promise<number> {
+  const issuedThroughS = Math.floor(Date.now() / 1000);
+  const bound: JsonObject = { ...(issuer === undefined ? {} : { issuer }), ...(reason === undefined ? {} : { reason }) };
+  await book.write(actor, () => ({ type: "person.revoked", data: { subject, issuedThroughS, ...bound } }));
+  return issuedThroughS;
+}
+
 /** Revokes a site: all of its tokens, codes and devices. What it sends is refused until it is added again. */
 export async function revokeSite(
   book: KeyBook,

@@ -1,8 +1,7 @@
 /** The rows of an import that failed, as a CSV file to be mended and imported again. */
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
-import { messageOf, TributaryError } from "../core/index.ts";
+import { csvCell, messageOf, TributaryError } from "../core/index.ts";
 import { type FailedRow, PROBLEM_COLUMN } from "../field/index.ts";
-import { csvCell } from "./row-writers.ts";
 
 export interface Report {
   /** Writes a row down, under the columns of its file. */

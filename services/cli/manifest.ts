@@ -18,6 +18,7 @@ export const LOCATIONS: Readonly<Record<string, string>> = {
   "config.json": "config.json",
   "signing-key.json": "signing-key.json",
   "notifications.json": "notifications.json",
+  "people.json": "people.json",
   "nats-logins.json": LOGINS_FILE,
   "nats.password": "nats.password",
   "told.jsonl": "told.jsonl",

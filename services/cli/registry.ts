@@ -11,7 +11,7 @@ import {
   type SchemaStore,
 } from "../gate/index.ts";
 import { openRegistry } from "../gate/node.ts";
-import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.ts";
+import { type Doorkeeper, type Gatekeeper, MAY_READ_SCHEMAS, mustMay, SCOPE_SCHEMAS } from "../http/index.ts";
 import { declareHubOrg, hubDeclarations, type Log, openHubOrigin, openLog, signNotes } from "../log/index.ts";
 import { narrowColumns, type PersonalScope, personalScopes } from "../merge/engine.ts";
 import { castersOf, type Folders, foldersOf, loadForms, loadViews } from "./folders.ts";
@@ -123,11 +123,20 @@ export async function withHubGate<T>(
   }
 }
 
-/** Who may do what over HTTP: reading takes the right to read schemas or to send events; everything else takes the right to write schemas. */
+/**
+ * Who may do what over HTTP: reading takes the right to read schemas or, of a site, to send events; everything else takes the right to write schemas. Without `gate`, which
+ * knows people, only tokens of the hub's own sites and tools count.
+ */
 export const authorizeBy =
-  (keeper: Doorkeeper): Authorize =>
+  (keeper: Doorkeeper, gate: Gatekeeper | null = null): Authorize =>
   async (authorization, writes) => {
-    const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : MAY_READ_SCHEMAS);
+    const atMs = Date.now();
+    const principal = gate === null ? null : await gate.admit(authorization, atMs);
+    if (principal?.kind === "person") {
+      mustMay(principal, writes ? "schemas:write" : "schemas:read");
+      return { actor: principal.subject };
+    }
+    const { subject } = await keeper.admit(authorization, atMs, writes ? SCOPE_SCHEMAS : MAY_READ_SCHEMAS);
     return { actor: subject };
   };
 

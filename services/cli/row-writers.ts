@@ -1,5 +1,5 @@
 /** Rows on their way out, page by page: as a table, as CSV, as one JSON document. A writer waits until each page has been taken, and stops where nobody reads any more. */
-import { forTerminal, type JsonValue, jsonForTerminal, positionToText } from "../core/index.ts";
+import { csvLine, forTerminal, type JsonValue, jsonForTerminal, positionToText } from "../core/index.ts";
 import type { FoundRows } from "../views/index.ts";
 import { type Cell, type Output, tableWriter } from "./output.ts";
 
@@ -21,21 +21,6 @@ export const asTable: RowWriter = async ({ columns, pages }, out) => {
   if (isEmpty) await out.piece(`${table.piece([])}\n`);
   return last;
 };
-
-/** A cell of CSV (RFC 4180), in quotes where it needs them. */
-export const csvCell = (text: string): string => (/[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-
-/**
- * A line of CSV (RFC 4180). No value is written as nothing at all; an empty text is written as quotes, so that the two can be told apart.
- */
-export const csvLine = (cells: readonly JsonValue[]): string =>
-  `${cells
-    .map((value) => {
-      if (value === null) return "";
-      const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-      return text === "" ? '""' : csvCell(text);
-    })
-    .join(",")}\r\n`;
 
 /** A header and the rows. To a file or a pipe all texts go as they are; at a terminal they are written so that none of them can steer it. */
 export const asCsv: RowWriter = async ({ columns, pages }, out) => {

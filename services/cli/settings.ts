@@ -7,13 +7,20 @@ import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { isNatsUrl, messageOf, nameOf, TributaryError } from "../core/index.ts";
-import { parseListen, publicUrl } from "./addresses.ts";
+import { originIn, parseListen, publicUrl } from "./addresses.ts";
 import { checkEvery } from "./every.ts";
 
 const FILES = ["ts", "mts", "js", "mjs", "json"].map((ending) => `tributary.config.${ending}`);
 const LAST_PORT = 65_535;
 const MAX_PROJECTORS = 64;
 export const PROJECTOR_COUNT = { least: 1, most: MAX_PROJECTORS } as const;
+
+/** Several origins, with commas between them. */
+export const originsIn = (text: string | undefined): readonly string[] =>
+  (text ?? "")
+    .split(",")
+    .map((each) => each.trim())
+    .filter((each) => each !== "");
 
 const isUrl = (text: string, ...schemes: readonly string[]): boolean => schemes.includes(URL.parse(text)?.protocol ?? "");
 const saysOf = (check: (text: string) => unknown) =>
@@ -35,6 +42,7 @@ const checked = (says: (text: string) => string | null) =>
 
 const orgSays = saysOf((text) => nameOf("organisation", text));
 const listenSays = saysOf(parseListen);
+const originSays = saysOf(originIn);
 const publicSays = saysOf((text) => publicUrl(text, "it"));
 const whole =
   (least: number, most: number) =>
@@ -69,6 +77,8 @@ const fileSchema = z.strictObject({
   requireKeys: z.boolean().optional(),
   anchor: path.optional(),
   notifications: path.optional(),
+  people: path.optional(),
+  origins: z.array(checked(originSays)).optional(),
   servers: z
     .strictObject({
       nats: checked(natsSays).optional(),
@@ -131,6 +141,11 @@ export const SETTINGS: readonly Setting[] = [
   { key: "requireKeys", variable: "TRIBUTARY_REQUIRE_KEYS", option: "require-keys", usual: "false", says: yesOrNo },
   { key: "anchor", variable: "TRIBUTARY_ANCHOR", option: "anchor", isPath: true, usual: "none" },
   { key: "notifications", variable: "TRIBUTARY_NOTIFICATIONS", isPath: true, usual: "notifications.json in the data folder" },
+  { key: "people", variable: "TRIBUTARY_PEOPLE", isPath: true, usual: "people.json in the data folder" },
+  {
+    ...{ key: "origins", variable: "TRIBUTARY_ORIGINS", usual: "none" },
+    says: (text) => originsIn(text).flatMap((origin) => originSays(origin) ?? [])[0] ?? null,
+  },
   { key: "servers.nats", variable: "TRIBUTARY_NATS_URL", isSecret: true, usual: "a server of the hub's own", says: natsSays },
   {
     ...{ key: "servers.eventstore", variable: "TRIBUTARY_EVENTSTORE_URL", isSecret: true, usual: "a server of the hub's own" },

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Incarnation, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
+import { readPeople } from "../http/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { bracketed } from "./addresses.ts";
@@ -14,7 +15,7 @@ import { keepWorker, type Worker } from "./keep-worker.ts";
 import { hubKey, readHubKeys } from "./keys.ts";
 import { followLogins } from "./logins.ts";
 import { counted } from "./output.ts";
-import { settingsFile } from "./paths.ts";
+import { peopleFile, settingsFile } from "./paths.ts";
 import { MAIN } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas, type Speaker } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
@@ -62,12 +63,18 @@ export interface HubOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Makes the hub's key, and reads what is said of people: a slip there is told before anything is started. Once the hub runs, a damaged file only leaves people outside. */
+async function prepareTrust(dataDir: string): Promise<void> {
+  await hubKey(dataDir);
+  readPeople(peopleFile(dataDir));
+}
+
 /** Starts a hub: backends, ingress and projector, each a process of its own; one that dies is started again. */
 export async function startHub(options: HubOptions): Promise<Hub> {
   const { dataDir, org, say = () => {}, signal } = options;
   const location = anchorLocation(options.anchor, dataDir);
   const owner = hubOrg(dataDir, org);
-  await hubKey(dataDir);
+  await prepareTrust(dataDir);
   const folders = foldersToStart(dataDir, foldersAsked(options), say);
   const kept = readConfig(dataDir);
   const failure = Promise.withResolvers<never>();

@@ -1,6 +1,6 @@
 /** Tokens: the hub issues them; a device's commands are given one. */
 import { TributaryError } from "../core/index.ts";
-import type { issueToken } from "../http/index.ts";
+import type { issuePersonToken, issueToken } from "../http/index.ts";
 import { readText } from "./files.ts";
 import { hubKey, hubRing } from "./keys.ts";
 
@@ -13,6 +13,16 @@ export async function issueHubToken(dir: string, claims: TokenClaims): Promise<s
   const { keys } = (await hubRing(dir)).state();
   const { issueToken: issue } = await import("../http/index.ts");
   return issue(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
+}
+
+/** What a person's token says, without its time. */
+export type PersonToken = Omit<Parameters<typeof issuePersonToken>[1], "nowMs">;
+
+/** Issues a person's token. */
+export async function issueHubPersonToken(dir: string, claims: PersonToken): Promise<string> {
+  const key = await hubKey(dir);
+  const { issuePersonToken: issue } = await import("../http/index.ts");
+  return issue(key, { ...claims, nowMs: Date.now() });
 }
 
 /** A token if one is given. A device with an enrolled key needs none. */

@@ -1,4 +1,5 @@
 import { registrySurface } from "../api/index.ts";
+import { followPeople, gatekeeper } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
@@ -7,6 +8,7 @@ import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
+import { openDoorApi } from "./door-api.ts";
 import { openPulls } from "./door-pulls.ts";
 import { followViews } from "./door-views.ts";
 import { FOLDER_OPTIONS, foldersOf } from "./folders.ts";
@@ -14,9 +16,10 @@ import { viewParts } from "./health.ts";
 import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
 import { hubRing, readHubKeys } from "./keys.ts";
 import { keepNotingPlaces } from "./order-notes.ts";
-import { hubDir } from "./paths.ts";
+import { hubDir, peopleFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
+import { originsIn, settingOf } from "./settings.ts";
 import { ended, logger } from "./worker-log.ts";
 
 export const ingress: Command = {
@@ -53,8 +56,10 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
+    const api = openDoorApi({ postgresUrl, views: views.live });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
+    const people = followPeople(peopleFile(text("data")), { say });
     // Before any batch is taken: a log that was set back must not go on as if nothing had happened.
     const anchor: AnchorKeeper | null =
       location === null
@@ -77,7 +82,11 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       fits: views.fits,
       settled: views.settled,
       pulls,
-      also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
+      also: (keeper, revoked) => {
+        const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
+        return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate)];
+      },
+      origins: originsIn(settingOf("origins")),
       keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
@@ -95,9 +104,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       registry.close();
       await running.close();
       await anchor?.close();
-      await pulls.close();
-      await views.close();
-      await health.close();
+      await Promise.all([pulls.close(), api.close(), views.close(), health.close()]);
       await log.close();
     }
     return 0;

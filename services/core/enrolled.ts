@@ -75,6 +75,10 @@ export interface KeyRecord {
   revoked(device: DeviceName): "device" | "site" | null;
   revocationOf(site: string): SiteRevocation | null;
   isTokenRevoked(jti: string): boolean;
+  /**
+   * Tokens of a person that an issuer made up to this second are refused; `null`: none are. A revocation that names no issuer is about the tokens of all.
+   */
+  personRevokedThroughS(subject: string, issuer: string): number | null;
   code(hash: string): IssuedCode | null;
   devices(): readonly DeviceName[];
   /** How many devices of a site have a key now. */
@@ -101,6 +105,7 @@ export const KEY_FACTS = [
   "device.revoked",
   "site.revoked",
   "token.revoked",
+  "person.revoked",
 ] as const;
 
 /** What the hub signs of a fact. */
@@ -110,6 +115,8 @@ export const hubSignatureOf = (data: JsonObject): Signature | null => signatureS
 const typesIn = (value: unknown): readonly string[] | null =>
   Array.isArray(value) ? value.filter((type) => typeof type === "string") : null;
 const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
+/** A person as an issuer names them; `null`: as any issuer does. */
+const personKey = (subject: string, issuer: string | null): string => JSON.stringify([issuer, subject]);
 
 // Long because its functions share the record that the facts add up to; each is short.
 export function keyRecord(): KeyRecord {
@@ -117,6 +124,7 @@ export function keyRecord(): KeyRecord {
   const revoked = new Map<DeviceName, "device" | "site">();
   const sites = new Map<string, SiteRevocation>();
   const tokens = new Set<string>();
+  const people = new Map<string, number>();
   const codes = new Map<string, IssuedCode>();
   const hubs: { key: PublicKey; position: Position }[] = [];
   let notesSigned: { position: Position; atMs: number } | null = null;
@@ -158,6 +166,12 @@ export function keyRecord(): KeyRecord {
     for (const code of codes.values()) if (code.site === site) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
   };
 
+  const revokePerson = ({ subject, issuer, issuedThroughS }: JsonObject): void => {
+    if (typeof subject !== "string" || typeof issuedThroughS !== "number") return;
+    const person = personKey(subject, text(issuer));
+    people.set(person, Math.max(issuedThroughS, people.get(person) ?? 0));
+  };
+
   const take = (fact: Fact): void => {
     const { type, data } = fact;
     const device = text(data.device);
@@ -171,6 +185,7 @@ export function keyRecord(): KeyRecord {
         if (code.device === device && !code.isUsed) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
     } else if (type === "site.revoked" && site !== null) revokeSite(site, fact);
     else if (type === "token.revoked" && typeof data.jti === "string") tokens.add(data.jti);
+    else if (type === "person.revoked") revokePerson(data);
     else if (type === "code.issued" && site !== null && typeof data.hash === "string")
       codes.set(data.hash, {
         ...{ hash: data.hash, site, device, types: typesIn(data.types) },
@@ -196,6 +211,10 @@ export function keyRecord(): KeyRecord {
     revoked: (device) => revoked.get(device) ?? null,
     revocationOf: (site) => sites.get(site) ?? null,
     isTokenRevoked: (jti) => tokens.has(jti),
+    personRevokedThroughS(subject, issuer) {
+      const found = [issuer, null].flatMap((by) => people.get(personKey(subject, by)) ?? []);
+      return found.length === 0 ? null : Math.max(...found);
+    },
     code: (hash) => codes.get(hash) ?? null,
     devicesOf(site) {
       let count = 0;

@@ -24,6 +24,7 @@ const CODES = {
   "token-scope": { exit: 5, status: 403 },
   "token-site": { exit: 5, status: 403 },
   "not-permitted": { exit: 5, status: 403 },
+  "right-missing": { exit: 5, status: 403 },
   "login-refused": { exit: 5, status: 503 },
   "tls-refused": { exit: 5, status: 503 },
   "key-unknown": { exit: 5, status: 403 },
@@ -46,6 +47,7 @@ const CODES = {
   // what a deployment would break
   "would-break": { exit: 9, status: 409 },
   // the machine and its servers
+  "too-many-requests": { exit: 7, status: 429 },
   "backend-unreachable": { exit: 7, status: 503 },
   "backend-missing": { exit: 7, status: 503 },
   "backend-failed": { exit: 7, status: 503 },

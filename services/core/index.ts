@@ -51,6 +51,7 @@ export { type Bucket, bucketIdOf, isBucketId, isOfColumns, isSameBucket, quarant
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
+export { csvCell, csvLine } from "./csv.ts";
 export { type Noteworthy, notedOf, notedText } from "./door-note.ts";
 export {
   type DeviceName,
@@ -187,8 +188,10 @@ export {
   type OrderedRun,
   orderedRunOf,
   type Place,
+  type PlacedIndex,
   type PlacedRun,
   type Places,
+  placedIndex,
   placesOf,
   type TakenIn,
 } from "./order.ts";
@@ -277,6 +280,7 @@ export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY
 export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
   DEFAULT_MATRIX,
+  HUB_RIGHTS,
   isPersonRole,
   isRight,
   type Matrix,
@@ -286,6 +290,7 @@ export {
   type Right,
   ROLES,
   type Role,
+  rightsAt,
   rightsOf,
   rightWords,
   rolesWith,

@@ -94,3 +94,56 @@ export function placesOf(
       places = joinPlaces(places, { [run.hub]: [Number(run.position), seq] });
   return places;
 }
+
+/** Runs as they are looked up: by origin and seq. */
+export interface PlacedIndex {
+  /** The runs that an event is in. */
+  over(event: { readonly origin: OriginId; readonly seq: Seq }): readonly PlacedRun[];
+  /** Takes a run that is known from now on. */
+  add(run: PlacedRun): void;
+}
+
+/** A hub's runs of one origin, by their first seq; `upTo[i]`: how far the first i + 1 of them go. Hubs note each event once, so runs hardly ever overlap. */
+interface OfHub {
+  readonly runs: PlacedRun[];
+  readonly upTo: number[];
+}
+
+/** Looks runs up by halving, however many there are of an origin. */
+export function placedIndex(known: Iterable<PlacedRun> = []): PlacedIndex {
+  const origins = new Map<OriginId, Map<IncarnationId, OfHub>>();
+  const add = (run: PlacedRun): void => {
+    const hubs = origins.get(run.origin) ?? new Map<IncarnationId, OfHub>();
+    origins.set(run.origin, hubs);
+    const { runs, upTo } = hubs.get(run.hub) ?? { runs: [], upTo: [] };
+    hubs.set(run.hub, { runs, upTo });
+    const at = countUpTo(runs, run.from);
+    runs.splice(at, 0, run);
+    upTo.splice(at, 0, run.through);
+    for (let i = Math.max(1, at); i < runs.length; i++) upTo[i] = Math.max(upTo[i - 1] ?? 0, runs[i]?.through ?? 0);
+  };
+  for (const run of known) add(run);
+  return {
+    add,
+    over({ origin, seq }) {
+      const found: PlacedRun[] = [];
+      for (const { runs, upTo } of origins.get(origin)?.values() ?? [])
+        for (let i = countUpTo(runs, seq) - 1; i >= 0 && (upTo[i] ?? -1) >= seq; i--) {
+          const run = runs[i];
+          if (run !== undefined && seq <= run.through) found.push(run);
+        }
+      return found;
+    },
+  };
+}
+
+/** How many of these runs begin at a seq or before it. */
+function countUpTo(runs: readonly PlacedRun[], seq: Seq): number {
+  let [low, high] = [0, runs.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((runs[middle]?.from ?? 0) <= seq) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

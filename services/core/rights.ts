@@ -3,6 +3,7 @@
  * a right that has no line here gives nothing. Whose rows a person is shown is another question: `whose.ts`.
  */
 import { z } from "zod";
+import type { HubOrg } from "./authority.ts";
 import { TributaryError } from "./errors.ts";
 
 /**
@@ -140,6 +141,15 @@ export function rightsOf(roles: readonly string[], matrix: Matrix): readonly Rig
   const given = new Set(roles.filter(isPersonRole).flatMap((role) => matrix[role]));
   return RIGHTS.filter((right) => given.has(right));
 }
+
+/** What concerns all organisations of a hub alike, so that only people of the hub's own organisation have it, whatever their role. */
+export const HUB_RIGHTS: readonly Right[] = ["schemas:write", "policies:write"];
+
+/** The rights of a person at a hub. `org`: the person's organisation; `hub`: the organisation whose hub it is (`null`: not known, so nobody belongs to it). */
+export const rightsAt = (
+  { org, roles, hub }: { readonly org: string; readonly roles: readonly string[]; readonly hub: HubOrg },
+  matrix: Matrix,
+): readonly Right[] => rightsOf(roles, matrix).filter((right) => org === hub || !HUB_RIGHTS.includes(right));
 
 /** The roles that have a right, in the order of `ROLES`. */
 export const rolesWith = (right: Right, matrix: Matrix): readonly Role[] => ROLES.filter((role) => matrix[role].includes(right));

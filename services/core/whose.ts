@@ -5,8 +5,9 @@
  * A row belongs to one organisation, its owner:
  *
  *   what is about an entity     (rows and their past, decisions, cases, audit, what is parked): the organisation whose origin brought the entity into being.
- *                               That is the origin of the entity's first admitted event in this hub's log, by position. Later events, of whichever
- *                               organisation, change nothing: a stamp can be set back to be first, a position cannot.
+ *                               That is the origin of the entity's first admitted event in this hub's log, by position; a released event stands at its
+ *                               release. Later events, of whichever organisation, change nothing: a stamp can be set back to be first, a position
+ *                               cannot.
  *   a site, a replica           the organisation that its id names, though the hub's people write about it
  *   what is about one event     (quarantined, a dead letter): the organisation of the event's origin
  *

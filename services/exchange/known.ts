@@ -71,18 +71,18 @@ const NOTHING: Remembered = {
  * What is remembered of a feed between pulls. While the newest seal is the same, nothing is asked for but its number.
  *
  *   the same seal ─▶ as before        a later one ─▶ the heads since, and the policies and the sites' roles if their buckets are among them        an earlier one, another incarnation ─▶ all anew
+ *   another reach ─▶ policies and roles, whatever the seal
  */
 export function memoryOf(store: FeedStore) {
   let known = NOTHING;
-  let last: number | null = null;
+  let last: Seal | null = null;
   let incarnation: IncarnationId | null = null;
   let looking: Promise<void> | null = null;
 
-  /** What is known as of the newest seal that a store shows. What two have found out at the same time is not mixed: the later one looks again. */
-  const advance = async (from: FeedStore): Promise<Remembered> => {
+  /** What is known as of a seal that a store shows, or a later one. What two have found out at the same time is not mixed: the later one looks again. */
+  const advance = async (from: FeedStore, seal: Seal): Promise<Remembered> => {
     for (;;) {
       const base = known;
-      const seal = await from.newest();
       if (seal.number <= base.seal.number) return base;
       const made = await later(from, base, seal);
       if (known !== base) continue;
@@ -90,25 +90,34 @@ export function memoryOf(store: FeedStore) {
       return made;
     }
   };
-  const lookAgain = async (present: IncarnationId, number: number): Promise<void> => {
-    const isSetBack = incarnation !== null && (present !== incarnation || (last !== null && number < last));
+  /** What policies and roles give is asked for once more. The same lists stay: what was made of them stays, too. */
+  const lookAtReach = async (): Promise<void> => {
+    const base = known;
+    const [policies, roles] = [await store.policies(), await store.roles()];
+    if (known !== base) return lookAtReach();
+    known = { ...base, policies: sameOr(base.policies, policies), roles: sameOr(base.roles, roles) };
+  };
+  const lookAgain = async (present: IncarnationId, seal: Seal): Promise<void> => {
+    const isSetBack = incarnation !== null && (present !== incarnation || (last !== null && seal.number < last.number));
     if (isSetBack) known = { ...NOTHING, life: known.life + 1 };
-    await advance(store);
-    [last, incarnation] = [number, present];
+    await advance(store, seal);
+    // What is known for the first time was read after `seal` was asked for.
+    if (last !== null && !isSetBack && seal.reach !== last.reach) await lookAtReach();
+    [last, incarnation] = [seal, present];
   };
 
   return {
     /** What is known now. Costs no more than `newest` while nothing has changed, and all who ask at the same time wait for one answer. `told`: the newest seal that the asker knows of. */
     async now(present: IncarnationId, told = 0): Promise<Known> {
       for (let looks = 1; ; looks++) {
-        const { number } = await store.newest(told);
-        if (number === last && present === incarnation) return known;
-        looking ??= lookAgain(present, number).finally(() => {
+        const seal = await store.newest(told);
+        if (seal.number === last?.number && seal.reach === last.reach && present === incarnation) return known;
+        looking ??= lookAgain(present, seal).finally(() => {
           looking = null;
         });
         await looking;
         // Another one's look may have begun before that seal stood.
-        if (known.seal.number >= Math.min(number, told) || looks >= MAX_LOOKS) return known;
+        if (known.seal.number >= Math.min(seal.number, told) || looks >= MAX_LOOKS) return known;
       }
     },
     /** Runs `work` with a store that shows one moment, and what is known as of that moment. */
@@ -116,11 +125,12 @@ export function memoryOf(store: FeedStore) {
       for (let looks = 1; ; looks++) {
         const { life } = known;
         const look = async (from: FeedStore): Promise<{ readonly value: T } | null> => {
-          const seen = await advance(from);
-          const { number } = await from.newest();
+          // Asked once: a store that shows one moment, or does not change while it is read, would say the same again.
+          const seal = await from.newest();
+          const seen = await advance(from, seal);
           // The feed is being made again: whoever were answered from it now would be told that there is nothing.
-          if (number === 0) throw inTheMaking();
-          if (number >= seen.seal.number && seen.life === life) return { value: await work(from, seen) };
+          if (seal.number === 0) throw inTheMaking();
+          if (seal.number >= seen.seal.number && seen.life === life) return { value: await work(from, seen) };
           // Somebody who began later has seen more already, or all was forgotten meanwhile.
           if (looks >= MAX_LOOKS) throw inTheMaking();
           return null;
@@ -131,6 +141,12 @@ export function memoryOf(store: FeedStore) {
     },
   };
 }
+
+const textOf = (of: readonly Policy[] | ReadonlyMap<string, readonly string[]>): string =>
+  JSON.stringify(of instanceof Map ? [...of].sort(([a], [b]) => (a < b ? -1 : 1)) : of);
+/** What was known before, where it is the same. */
+const sameOr = <T extends readonly Policy[] | ReadonlyMap<string, readonly string[]>>(before: T, now: T): T =>
+  textOf(before) === textOf(now) ? before : now;
 
 /** What is remembered, and what the next seal's is made of. */
 interface Remembered extends Known {

@@ -15,6 +15,7 @@ import {
   membersOf,
   namedMembers,
   newestSeal,
+  newestSealAndReach,
   noteDebts,
   notedEvents,
   noteHolding,
@@ -62,7 +63,7 @@ export function openPostgresFeed({
   const pulls = openConnections(postgresUrl, { name: "tributary-exchange", size: MAX_PULLS, timeoutMs: statementMs });
   // Nobody who has one of these waits for another connection, so those who have one of the others may wait for these.
   const beside = openConnections(postgresUrl, { name: "tributary-exchange beside", size: MAX_BESIDE, timeoutMs: statementMs });
-  const newest = rarely(() => pulls.use(newestSeal), nowMs);
+  const newest = rarely(() => pulls.use(newestSealAndReach), nowMs);
   const apart = apartFrom(beside, entityViews(views));
   return {
     ...feedOver((work) => pulls.use(work), entryAt),

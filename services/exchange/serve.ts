@@ -11,6 +11,7 @@ import { follow } from "./follow.ts";
 import { type Caller, type Held, holdings } from "./holdings.ts";
 import { inLine } from "./in-line.ts";
 import { type Known, memoryOf } from "./known.ts";
+import { withoutLeft } from "./left-out.ts";
 import { members } from "./members.ts";
 import type { BucketAsk, HeldBucket, Page, PullRequest } from "./protocol/index.ts";
 import { type Room, roomFor } from "./room.ts";
@@ -86,7 +87,7 @@ export function serve(from: FeedStore, { views, schemas, readers = () => ({}), s
         else if (!(await serveBucket(serving, bucket, ask))) more = true;
         if (more && room.isFull) break;
       }
-      return { known, held: of, withdrawn, sections, more };
+      return { known, held: of, withdrawn, sections: withoutLeft(sections), more };
     });
 
   return {

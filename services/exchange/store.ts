@@ -26,6 +26,8 @@ export interface Seal {
   readonly through: Position | null;
   /** The scope columns for which the feed of each entity type is made. Left out: those of the views that it is served by. */
   readonly scopes?: Readonly<Record<string, readonly string[]>>;
+  /** Changes whenever policies or sites' roles may have, also where no line tells of it: a row that was folded again, balanced books. Left out: they change with lines only. */
+  readonly reach?: string;
 }
 
 /** A line as the hub keeps it. */

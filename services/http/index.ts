@@ -3,6 +3,18 @@
  * answers. Never a body beyond its route's limit, never a request that waits without a bound.
  */
 export {
+  type Gatekeeper,
+  type GatekeeperOptions,
+  gatekeeper,
+  issuePersonToken,
+  MAX_TOKEN_CHARS,
+  mustMay,
+  type PersonClaims,
+  type Principal,
+  personName,
+} from "./admission.ts";
+export type { AskLimits } from "./jwks.ts";
+export {
   fixedKeyring,
   type HubKey,
   hubKeyId,
@@ -17,6 +29,18 @@ export {
   withoutKey,
 } from "./keyring.ts";
 export type { ApiInfo } from "./openapi.ts";
+export { maySocket } from "./origins.ts";
+export { PACE, type Pace, paced, WINDOW_S } from "./pace.ts";
+export {
+  fixedPeople,
+  followPeople,
+  NO_PEOPLE,
+  type People,
+  type PeopleSettings,
+  type Provider,
+  parsePeople,
+  readPeople,
+} from "./people.ts";
 export { anyProblem, problem } from "./problem.ts";
 export {
   type Admission,
@@ -39,6 +63,7 @@ export {
   checkOrigin,
   type Doorkeeper,
   doorkeeper,
+  ISSUER,
   issueToken,
   type JSONWebKeySet,
   type JWK,

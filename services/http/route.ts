@@ -36,7 +36,7 @@ export interface Answer {
   readonly status: number;
   /** The media type; default: `application/json`. */
   readonly type?: string;
-  /** Bytes go out as they are, anything else as JSON; `undefined` with a status that has no body. */
+  /** Bytes go out as they are, pieces of text one after the other as they are asked for, anything else as JSON; `undefined` with a status that has no body. */
   readonly body: unknown;
   readonly headers?: Readonly<Record<string, string>>;
 }

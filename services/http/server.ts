@@ -1,9 +1,11 @@
 import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { Readable } from "node:stream";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { isTributaryError, listenFailure, messageOf, TributaryError } from "../core/index.ts";
 import { addressOf } from "./address.ts";
 import { type ApiInfo, openApiSurface } from "./openapi.ts";
+import { corsHeaders, preflightHeaders, STRICT_HEADERS } from "./origins.ts";
 import { anyProblem } from "./problem.ts";
 import type { Answer, Asking, Route, Surface } from "./route.ts";
 
@@ -53,6 +55,8 @@ export interface ServerOptions {
   /** The answer to failures that no surface answers; default: a problem document. */
   readonly failed?: (error: unknown, asking: Asking) => Answer | Promise<Answer>;
   readonly limits?: Partial<Limits>;
+  /** Origins of web pages that may ask from a browser, besides the server's own. */
+  readonly origins?: readonly string[];
 }
 
 export interface Listening {
@@ -80,10 +84,19 @@ declare module "fastify" {
  *
  * The route's surface answers what is thrown on the way, or else a problem document does.
  */
-export async function listen({ host, port, surfaces, info, say, failed, limits }: ServerOptions): Promise<Listening> {
+export async function listen({
+  host,
+  port,
+  surfaces,
+  info,
+  say,
+  failed,
+  limits,
+  origins = [],
+}: ServerOptions): Promise<Listening> {
   const bounds = { ...LIMITS, ...limits };
   const all = [...surfaces, openApiSurface(surfaces, info)];
-  const app = await open(bounds);
+  const app = await open(bounds, origins);
   const told = teller({ surfaces: all, say, ...(failed === undefined ? {} : { failed }) });
   serve(app, all, told);
   await app.ready();
@@ -107,7 +120,7 @@ export async function listen({ host, port, surfaces, info, say, failed, limits }
   };
 }
 
-async function open({ headersMs, requestMs, keepAliveMs, lookMs }: Limits): Promise<FastifyInstance> {
+async function open({ headersMs, requestMs, keepAliveMs, lookMs }: Limits, origins: readonly string[]): Promise<FastifyInstance> {
   const { default: fastify } = await import("fastify");
   const app = fastify({
     http: { headersTimeout: headersMs, connectionsCheckingInterval: lookMs },
@@ -122,7 +135,11 @@ async function open({ headersMs, requestMs, keepAliveMs, lookMs }: Limits): Prom
   // A body is read as its route says, whatever media type the request names.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
-  app.addHook("onRequest", async ({ raw, originalUrl, routeOptions }) => {
+  app.addHook("onRequest", async ({ raw, originalUrl, routeOptions }, reply) => {
+    const { origin } = raw.headers;
+    reply.headers({ ...STRICT_HEADERS, ...corsHeaders(origins, origin) });
+    const allowed = routeOptions.config.of?.allowed;
+    if (raw.method === "OPTIONS" && allowed !== undefined) reply.headers(preflightHeaders(origins, origin, allowed));
     delete raw.headers["content-type"];
     const route = routeOptions.config.of?.route;
     if (route === undefined || route.body.maxBytes === 0) {
@@ -275,18 +292,28 @@ const addressOfSender = ({ socket }: IncomingMessage): string | undefined => soc
 
 function send(reply: FastifyReply, { status, body, type = "application/json", headers }: Answer): FastifyReply {
   if (reply.sent || reply.raw.destroyed) return reply.hijack();
+  const before = reply.getHeader("vary");
+  const varying = before === undefined || headers?.vary === undefined ? undefined : `${String(before)}, ${headers.vary}`;
   reply.code(status).headers({
     ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
     ...(status === 503 ? { "retry-after": "5" } : {}),
+    // At most a window of `pace.ts`; the words say how long exactly.
+    ...(status === 429 ? { "retry-after": "10" } : {}),
     // A refused upload is not read to its end.
     ...(status === 413 ? { connection: "close" } : {}),
     ...headers,
+    ...(varying === undefined ? {} : { vary: varying }),
   });
-  if (status === 204) return reply.send();
+  if (status === 204 || status === 304) return reply.send();
+  if (isPieces(body)) return reply.header("content-type", type).send(Readable.from(body));
   // As bytes: to text the library would add a character set that JSON does not have.
   const bytes = body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : null;
   return reply.header("content-type", type).send(bytes ?? Buffer.from(JSON.stringify(body) ?? "null"));
 }
+
+/** Whether a body comes in pieces. Where one fails to come, the connection ends before the answer does, so that nobody takes a part for the whole. */
+const isPieces = (body: unknown): body is AsyncIterable<string> =>
+  typeof body === "object" && body !== null && Symbol.asyncIterator in body;
 
 async function begin(server: Server, host: string, port: number): Promise<void> {
   const failed = Promise.withResolvers<never>();

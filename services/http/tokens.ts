@@ -12,6 +12,7 @@ import {
 import type { OriginId } from "../core/index.ts";
 import { type DeviceName, deviceOf, MAX_WALL_MS, messageOf, siteOfDevice, TributaryError } from "../core/index.ts";
 import { messageAuthorization } from "../core/node.ts";
+import { bearerOf, tokenIn } from "./bearer.ts";
 import { fixedKeyring, type Keyring } from "./keyring.ts";
 import { proofReader } from "./proof.ts";
 
@@ -177,14 +178,7 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
 
   return {
     async admit(authorization, atMs, scope = SCOPE_APPEND) {
-      const token = /^([\w-]+\.[\w-]+\.[\w-]+)$/.exec(bearerOf(authorization ?? ""))?.[1];
-      if (token === undefined) throw noToken(authorization ?? "");
-      if (!token.split(".").every(isCanonical))
-        throw new TributaryError(
-          "token-invalid",
-          "the token is not valid: its base64 is not in the form that encoders write",
-          again,
-        );
+      const token = tokenIn(authorization, again);
       look();
       const before = remembered.get(token);
       if (before !== undefined) return inTime(before, atMs, scope);
@@ -226,36 +220,11 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
   }
 }
 
-/** What is wrong with an authorization that holds no token. */
-function noToken(authorization: string): TributaryError {
-  if (bearerOf(authorization) === "" && !/^(Bearer|Basic)\s+\S/i.test(authorization))
-    return new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
-  return new TributaryError(
-    "token-invalid",
-    "what came with the request is not a token: a token is three parts with dots between them",
-    "Copy all of it, as `tributary site add` or `tributary schema token` printed it, without spaces or line ends.",
-  );
-}
-
-/**
- * Whether a part of a token is base64url as an encoder writes it. Otherwise several texts would be the same token: `jose` takes padding bits that are not zero,
- * and lengths that no bytes have.
- */
-const isCanonical = (part: string): boolean => Buffer.from(part, "base64url").toString("base64url") === part;
-
 /** A claim's time in milliseconds. Throws `token-invalid` for what is not a time: not a number, before 1970, or after the year 9999. */
 function timeOf(claim: string, value: unknown): number {
   if (typeof value !== "number" || !(value >= 0) || value * 1000 > MAX_WALL_MS)
     throw new TributaryError("token-invalid", `the token's ${claim} is not a time`, again);
   return value * 1000;
-}
-
-function bearerOf(authorization: string): string {
-  const [, kind, rest] = /^(Bearer|Basic) (\S+)$/i.exec(authorization) ?? [];
-  if (kind === undefined || rest === undefined) return "";
-  if (kind.toLowerCase() === "bearer") return rest;
-  const credentials = Buffer.from(rest, "base64").toString();
-  return credentials.slice(credentials.indexOf(":") + 1);
 }
 
 function claimsOf(payload: Record<string, unknown>): Claims {

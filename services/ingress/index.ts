@@ -25,6 +25,7 @@ import {
   type Keyring,
   type Listening,
   listen,
+  type PersonClaims,
   type Surface,
 } from "../http/index.ts";
 import { type KeyBook, type Log, openKeyBook, signNotes } from "../log/index.ts";
@@ -37,9 +38,10 @@ import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
 import { answerPulls, type Pulls, pullAnswers } from "./pulls.ts";
+import { refuseRevoked, refuseRevokedPerson } from "./refuse.ts";
 import type { Settled } from "./settled.ts";
 import { type Standing, watchStore } from "./standing.ts";
-import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
+import { seal, type Vouch, vouch } from "./vouch.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
@@ -56,8 +58,10 @@ export interface IngressOptions {
   readonly gate: Gate;
   /** Where devices' proposals go. */
   readonly registry?: Registry;
-  /** Routes of other parts at the same address. `keeper` says who asks. */
-  readonly also?: (keeper: Doorkeeper) => readonly Surface[];
+  /** Routes of other parts at the same address. `keeper` says which site asks; `revoked` throws for a person who was revoked. */
+  readonly also?: (keeper: Doorkeeper, revoked: (claims: PersonClaims) => void) => readonly Surface[];
+  /** Origins of web pages that may ask from a browser, besides the door's own. */
+  readonly origins?: readonly string[];
   /** What views can show; default: anything. */
   readonly fits?: Fits;
   /** Which quarantined events were settled, for the devices that ask; default: they are not told. */
@@ -140,12 +144,15 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   }
 }
 
-async function openDoor({ also, listen: where }: IngressOptions, deps: DoorDeps): Promise<Listening | null> {
+async function openDoor(
+  { also, origins, listen: where }: IngressOptions,
+  deps: DoorDeps & Pick<Trust, "book">,
+): Promise<Listening | null> {
   if (where === null) return null;
   const { surface, failed } = doorRoutes(deps);
-  const surfaces = [surface, ...(also?.(deps.keeper) ?? [])];
+  const surfaces = [surface, ...(also?.(deps.keeper, refuseRevokedPerson(deps.book)) ?? [])];
   const info = { title: "A Tributary hub", version: String(PROTOCOL.newest) };
-  return listen({ ...where, surfaces, info, failed, say: deps.say });
+  return listen({ ...where, surfaces, info, failed, say: deps.say, ...(origins === undefined ? {} : { origins }) });
 }
 
 /** Who is believed, and how the hub shows who it is. */
@@ -169,7 +176,8 @@ async function openTrust(options: IngressOptions, say: (event: Record<string, un
     signer: () => ring.state().signer,
     follow: true,
     patient: true,
-    onFact: ({ type, data }) => say({ event: "keys-changed", what: type, device: data.device, site: data.site }),
+    onFact: ({ type, data }) =>
+      say({ event: "keys-changed", what: type, device: data.device, site: data.site, person: data.subject }),
     onInterruption: (message) => say({ event: "keys-interrupted", message }),
   });
   const keeper = doorkeeper(ring, refuseRevoked(book));

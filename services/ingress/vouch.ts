@@ -23,7 +23,6 @@ import {
   type SignedKind,
   type Spoken,
   siteOfDevice,
-  siteRevokedWords,
   TributaryError,
   UNSAID,
 } from "../core/index.ts";
@@ -114,21 +113,6 @@ const badSignature = (batch: Batch, why: string): TributaryError =>
     `the batch of ${batch.origin} from event ${batch.firstSeq} ${why}`,
     "The hub keeps the batch for somebody to look at. If this is the right device, have its key enrolled again.",
   );
-
-/** For the doorkeeper: refuses tokens that were revoked themselves or with their site. */
-export const refuseRevoked =
-  (book: KeyBook) =>
-  ({ jti, org, site, issuedAtS }: Claims): void => {
-    const { record } = book;
-    const since = record.revocationOf(`${org}.${site}`);
-    const bySite = since !== null && issuedAtS <= since.issuedThroughS;
-    if (!bySite && (jti === null || !record.isTokenRevoked(jti))) return;
-    throw new TributaryError(
-      "revoked",
-      bySite ? siteRevokedWords(`${org}.${site}`) : "the token was revoked",
-      "Ask your coordinator.",
-    );
-  };
 
 // Long because its functions share what is known of keys, tokens and questions that were asked before; each is short.
 export function vouch({

@@ -19,6 +19,7 @@ import { type Batching, foldBatch, type Scope, writeBatch } from "./batch.ts";
 import { type RebuildDeps, standing } from "./building.ts";
 import { targetsFor } from "./builds.ts";
 import { counting } from "./counts.ts";
+import { foldPlacedMeanwhile } from "./placed-meanwhile.ts";
 import { fullPlacing, namingHubs } from "./placing.ts";
 import { shardOfEntry } from "./shards.ts";
 
@@ -48,7 +49,7 @@ interface UnderWay extends Batching {
   events: number;
 }
 
-/** Opens builds that stand at the same positions, to go on with all of them together. */
+/** Opens builds that stand at the same positions, to go on with all of them together. What they folded before it got places that are known now is folded again first. */
 export async function openBuild(
   deps: RebuildDeps,
   family: readonly (Projection | Totals)[],
@@ -59,11 +60,12 @@ export async function openBuild(
   const maxHot = deps.maxHotEntities === undefined ? {} : { maxHot: deps.maxHotEntities };
   const targetsOver: Batching["targetsOver"] = (db) => targetsFor(db, family, generations, maxHot);
   const targets = await targetsOver(reader);
+  const known = furthestOf(await standing(deps));
   const build: UnderWay = {
     ...{ deps, builds, targets, targetsOver },
     // The live tables are ahead of the build, so they know which settlement of an event came first.
     counts: counting(log, (event) => settledAt(reader, event)),
-    placing: await fullPlacing(reader, furthestOf(await standing(deps))),
+    placing: await fullPlacing(reader, known),
     wanted: new Set([
       ...targets.map(({ projection }) => projection.entity),
       ...(namingHubs(targets.map(({ projection }) => projection)).length > 0 ? [ORDER_ENTITY] : []),
@@ -71,6 +73,20 @@ export async function openBuild(
     positions: builds[0]?.positions ?? [],
     events: builds[0]?.events ?? 0,
   };
+  const write = <T>(work: () => Promise<T>): Promise<T> =>
+    inTransaction(deps.db, async () => {
+      await mayBeLost(deps.db);
+      return work();
+    });
+  const { positions } = build;
+  const placed = await foldPlacedMeanwhile({
+    deps,
+    targets,
+    positions,
+    placedUpTo: deps.setBack === undefined ? null : known,
+    write,
+  });
+  if (placed > 0) deps.say?.({ event: "build-placed", entities: placed });
   return {
     events: () => build.events,
     parked: () => build.targets.reduce((sum, { states }) => sum + states.parkedCount(), 0),

@@ -16,6 +16,7 @@ import {
   confirmPurges,
   type Db,
   inSavepoint,
+  lockOrder,
   noteChanges,
   type PageChanges,
   type ParkedRow,
@@ -141,6 +142,11 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   // An entity that the view of its buckets does not take stays where it is.
   const placements = placementsOf([entry], [judged], targets, written);
   await part("feed", () => writeFeed(db, placements, judged.isCaseNote ? [entry] : []));
+  const views = targets.map(({ projection }) => projection);
+  const { placing } = io.deps;
+  const ordering = orderingOf(placing, views, [entry], withPlaces(placing, views, [entry], [judged.counted]));
+  // Before anything is asked for, as in a whole page.
+  if (ordering !== null) await lockOrder(db, ordering);
   await part("folding again", () => askWaiting(db, waiting, live.by));
   const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
   if (unaudited !== null) {
@@ -148,9 +154,6 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     if ((await rehearsed(io, targets, () => writeCanary(db))) !== null) throw unaudited;
     notes.push(`audit: ${messageOf(unaudited)}; it has no row of the event`);
   }
-  const views = targets.map(({ projection }) => projection);
-  const { placing } = io.deps;
-  const ordering = orderingOf(placing, views, [entry], withPlaces(placing, views, [entry], [judged.counted]));
   if (ordering !== null) await part("places", () => askPlaced(db, ordering, live.by));
   await tellParts(io, { entry, through, settlements, isCaseNote, views: written });
   io.say({ event: "event-narrowed", of: `${entry.head.origin}/${entry.head.seq}`, position: entry.position.toString(), notes });

@@ -17,9 +17,11 @@ import {
   type Seq,
 } from "../core/index.ts";
 import { pause } from "../core/node.ts";
-import { connectViews, type Db, incarnationOf, positionAt, type TakenEvent, takenAfter } from "../views/index.ts";
+import { connectViews, type Db, positionAt, type TakenEvent, type TakenNews, takenAfter, takenNews } from "../views/index.ts";
 
 const LOOK_MS = 500;
+/** How often it is looked, over a connection that is opened for it, at a hub that has never taken in anything from another hub. */
+const ALONE_LOOK_MS = 10_000;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 /** Events that are looked at together; a run that goes on beyond them gets another note. */
@@ -35,36 +37,53 @@ export interface NotingOptions {
   readonly isReady: () => boolean;
   readonly say?: (event: Record<string, unknown>) => void;
   readonly signal: AbortSignal;
+  /** How often it is looked while nothing was ever taken in from another hub, in milliseconds. */
+  readonly aloneLookMs?: number;
 }
 
-/** Notes places until `signal` aborts. What fails is told and tried again. */
-export async function keepNoting({ postgresUrl, origin, now, isReady, say = () => {}, signal }: NotingOptions): Promise<void> {
+/**
+ * Notes places until `signal` aborts. What fails is told and tried again.
+ *
+ *   another hub's events have been taken in ─▶ the connection is kept; one statement each `LOOK_MS`        none ever ─▶ no connection; one statement each `ALONE_LOOK_MS`
+ */
+export async function keepNoting(options: NotingOptions): Promise<void> {
+  const { postgresUrl, origin, now, isReady, say = () => {}, signal, aloneLookMs = ALONE_LOOK_MS } = options;
   let db: Db | null = null;
   let noter: Noter | null = null;
   let pauseMs = MIN_PAUSE_MS;
+  const letGo = async (): Promise<void> => {
+    await db?.end().catch(() => {});
+    [db, noter] = [null, null];
+  };
   while (!signal.aborted) {
     try {
-      db ??= await connectViews(postgresUrl, "tributary-ingress notes places");
-      noter ??= noterOver(db, origin, now === undefined ? {} : { now });
-      const noted = isReady() ? await noter.note() : 0;
-      if (noted > 0) say({ event: "places-noted", runs: noted });
+      let isAlone = true;
+      if (isReady()) {
+        db ??= await connectViews(postgresUrl, "tributary-ingress notes places");
+        noter ??= noterOver(db, origin, now === undefined ? {} : { now });
+        const noted = await noter.note();
+        if (noted > 0) say({ event: "places-noted", runs: noted });
+        isAlone = !noter.hasNeighbours();
+        if (isAlone) await letGo();
+      }
       pauseMs = MIN_PAUSE_MS;
-      await pause(LOOK_MS, signal);
+      await pause(isReady() && isAlone ? aloneLookMs : LOOK_MS, signal);
     } catch (error) {
-      await db?.end().catch(() => {});
-      [db, noter] = [null, null];
+      await letGo();
       if (signal.aborted) break;
       say({ event: "noting-interrupted", message: messageOf(error), pauseMs });
       await pause(pauseMs, signal);
       pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
     }
   }
-  await db?.end().catch(() => {});
+  await letGo();
 }
 
 export interface Noter {
   /** Notes what all shards have come to and no note places yet. Returns how many runs were noted. */
   note(): Promise<number>;
+  /** Whether anything was ever taken in that another hub let in, as far as `note` has seen. */
+  hasNeighbours(): boolean;
 }
 
 /** `eventsAtOnce`: the most events that are looked at together. */
@@ -75,15 +94,25 @@ export function noterOver(
 ): Noter {
   const author = authorOver(db, { eventsAtOnce, now });
   let life: string | null = null;
+  let hasNeighbours = false;
+  const look = async (): Promise<TakenNews> => {
+    const news = await takenNews(db, author.after());
+    hasNeighbours = news.isAny;
+    if (news.incarnation === life) return news;
+    // The log gives positions again that it gave before, once it was set back.
+    const isFirst = author.after() === null;
+    author.goBack();
+    life = news.incarnation;
+    return isFirst ? news : look();
+  };
   return {
+    hasNeighbours: () => hasNeighbours,
     async note() {
-      // The log gives positions again that it gave before, once it was set back.
-      const present = await incarnationOf(db);
-      if (present !== life) author.goBack();
-      life = present;
+      const { isNew, through } = await look();
       // Nearly always there is nothing new, and the log need not be asked.
-      if ((await takenAfter(db, author.after(), 1)).length === 0) return 0;
-      return origin.append(author);
+      if (isNew) return origin.append(author);
+      author.pass(through);
+      return 0;
     },
   };
 }
@@ -91,6 +120,8 @@ export function noterOver(
 interface Author extends OwnAuthor {
   /** All that came before is noted. `null`: not known yet, or from the beginning. */
   after(): Position | null;
+  /** Nothing up to an event is to be noted besides. */
+  pass(through: Position | null): void;
   /** Looks from where the last note says. */
   goBack(): void;
 }
@@ -103,6 +134,9 @@ function authorOver(db: Db, { eventsAtOnce, now }: { readonly eventsAtOnce: numb
   let after: Position | null = null;
   return {
     after: () => after,
+    pass(through) {
+      if (through !== null && (after === null || after < through)) after = through;
+    },
     goBack() {
       after = null;
     },

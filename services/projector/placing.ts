@@ -7,11 +7,11 @@ import {
   type EntityRef,
   type IncarnationId,
   type LogEntry,
-  type OriginId,
   orderedRunOf,
   type PlacedRun,
   type Places,
   type Position,
+  placedIndex,
   placesOf,
   type TakenIn,
 } from "../core/index.ts";
@@ -48,29 +48,22 @@ export function livePlacing(home: IncarnationId | null): Placing {
 
 /** For builds, and for whoever folds the log again: with all notes up to a position (`null`: all that there are). */
 export async function fullPlacing(db: Db, upTo: Position | null): Promise<Placing> {
-  const [home, runs] = [await homeHub(db), await placedRuns(db, upTo)];
-  const isKnown = (run: PlacedRun): boolean =>
-    (runs.get(run.origin) ?? []).some(
-      ({ hub, position, from, through }) =>
-        hub === run.hub && position === run.position && from === run.from && through === run.through,
-    );
+  const [home, runs] = [await homeHub(db), placedIndex(await placedRuns(db, upTo))];
+  const isKnown = ({ origin, hub, position, from, through }: PlacedRun): boolean =>
+    runs
+      .over({ origin, seq: from })
+      .some((run) => run.hub === hub && run.position === position && run.from === from && run.through === through);
   return {
-    places: (entry) => placesOf(entry.head, takenIn(home, entry), runs.get(entry.head.origin) ?? []),
+    places: (entry) => placesOf(entry.head, takenIn(home, entry), runs.over(entry.head)),
     noted(entry) {
       const run = runIn(home, entry);
       return run === null || isKnown(run) ? null : run;
     },
     async concerned(noted, types) {
-      for (const run of noted) learn(runs, run);
+      for (const run of noted) runs.add(run);
       return entitiesPlaced(db, noted, types);
     },
   };
-}
-
-function learn(runs: Map<OriginId, PlacedRun[]>, run: PlacedRun): void {
-  const known = runs.get(run.origin);
-  if (known === undefined) runs.set(run.origin, [run]);
-  else known.push(run);
 }
 
 /** The views that look in the orders of hubs that their rules name. */

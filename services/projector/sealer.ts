@@ -24,6 +24,8 @@ import {
   lockSealing,
   openFeedAgain,
   placeCaseNotes,
+  refuseNewer,
+  SEALER_NAME,
   type Sealed,
   seal,
   shutFeed,
@@ -62,7 +64,11 @@ export async function keepSealing({
   let pauseMs = MIN_PAUSE_MS;
   while (!signal.aborted) {
     try {
-      db ??= await connectViews(postgresUrl, "tributary-projector seals");
+      if (db === null) {
+        db = await connectViews(postgresUrl, SEALER_NAME);
+        // A newer version ended the connection before this one: it makes and seals lines otherwise.
+        await refuseNewer(db);
+      }
       if (views !== undefined) await makeFeed({ db, views, say }, { signal });
       const lines = await sealer.seal(db);
       pauseMs = MIN_PAUSE_MS;

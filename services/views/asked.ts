@@ -22,10 +22,32 @@ export async function askRefold(db: Db, view: string, entities: readonly EntityR
   );
 }
 
-/** Asks that the parked entities that a page has events for be folded again right after the page. */
-export async function askWaiting(db: Db, waiting: readonly WaitingEntity[], by: number): Promise<void> {
-  for (const { target, id } of waiting) await askRefold(db, target.projection.name, [{ type: target.projection.entity, id }], by);
+/**
+ * Asks for entities of several views, each once: view by view in the order of their names, as `askRefold` asks for those of one view in the order of their ids. Two processes that ask for the same ones then never wait
+ * for each other.
+ */
+export async function askInOrder(
+  db: Db,
+  asked: readonly { readonly view: string; readonly entity: EntityRef }[],
+  by: number,
+): Promise<void> {
+  const byView = [...Map.groupBy(asked, ({ view }) => view)].sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const [view, of] of byView)
+    await askRefold(
+      db,
+      view,
+      of.map(({ entity }) => entity),
+      by,
+    );
 }
+
+/** Asks that the parked entities that a page has events for be folded again right after the page. */
+export const askWaiting = (db: Db, waiting: readonly WaitingEntity[], by: number): Promise<void> =>
+  askInOrder(
+    db,
+    waiting.map(({ target: { projection }, id }) => ({ view: projection.name, entity: { type: projection.entity, id } })),
+    by,
+  );
 
 /** Whether there are entities of these shards that wait to be folded again and that nobody is about to fold. */
 export async function isAsked(db: Db, leases: readonly Lease[], { number }: Member): Promise<boolean> {

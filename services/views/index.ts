@@ -69,7 +69,7 @@ export {
   tend,
 } from "./leases.ts";
 export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
-export { migrate, migrations } from "./migrate.ts";
+export { migrate, migrations, refuseNewer, SEALER_NAME } from "./migrate.ts";
 export { LIVE } from "./names.ts";
 export {
   type AuditRow,
@@ -140,6 +140,7 @@ export {
   linesAfter,
   type NewestSeal,
   newestSeal,
+  newestSealAndReach,
   placeOf,
   type SealedLine,
 } from "./read/feed.ts";
@@ -169,9 +170,19 @@ export {
   refoldsAsked,
   whereParked,
 } from "./read/parked.ts";
-export { homeHub, placedRuns, placesAt, positionAt, type TakenEvent, takenAfter } from "./read/places.ts";
+export {
+  homeHub,
+  placedRuns,
+  placesAt,
+  positionAt,
+  type TakenEvent,
+  type TakenNews,
+  takenAfter,
+  takenNews,
+} from "./read/places.ts";
 export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
+export { positionAsked } from "./read/position-asked.ts";
 export { presentOf } from "./read/present.ts";
 export {
   type QuarantineFilter,
@@ -247,10 +258,10 @@ export {
   takeDue,
 } from "./write/outbox.ts";
 export { writeOwners } from "./write/owners.ts";
-export { type Hold, tellPage, writeChanges, writePage } from "./write/page.ts";
+export { askAgain, type Hold, tellPage, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";
-export { askPlaced, entitiesPlaced } from "./write/places.ts";
+export { askPlaced, entitiesPlaced, lockOrder } from "./write/places.ts";
 export { writeQuarantine } from "./write/quarantine.ts";
 export { notePassedOver, type Refolded, type Replaced, replaceEntity, stayParked } from "./write/replace.ts";
 export {

@@ -7,7 +7,7 @@ export const LEASE_MS = 6_000;
 /** How often a process says that it is there, and looks whether shards should change hands. */
 export const TEND_MS = 1_000;
 /** With a projector's number, this names the advisory lock that the projector's connection holds. The lock is gone at once when the process dies. */
-const ALIVE_LOCK = 7_401_103;
+export const ALIVE_LOCK = 7_401_103;
 
 declare const brand: unique symbol;
 /** A shard's fence, as the driver gives a bigint: raised whenever the shard changes hands. Only PostgreSQL counts it; here it is only handed back. */

@@ -356,6 +356,27 @@ CREATE INDEX audit_by_entity ON tributary.audit USING btree (entity_type, entity
 CREATE INDEX audit_by_position ON tributary.audit USING btree ("position")
 CREATE INDEX audit_clipped ON tributary.audit USING btree ("position") WHERE (clipped IS NOT NULL)
 CREATE INDEX audit_held_otherwise ON tributary.audit USING btree (((held_otherwise ->> 'entity_id'::text))) WHERE (held_otherwise IS NOT NULL)
+CREATE INDEX audit_placing ON tributary.audit USING gist ((
+CASE
+    WHEN (
+    CASE
+        WHEN ((data ->> 'from'::text) ~ '^[0-9]{1,16}$'::text) THEN ((data ->> 'from'::text))::bigint
+        ELSE NULL::bigint
+    END <=
+    CASE
+        WHEN ((data ->> 'through'::text) ~ '^[0-9]{1,16}$'::text) THEN ((data ->> 'through'::text))::bigint
+        ELSE NULL::bigint
+    END) THEN numrange((((hashtext(entity_id))::numeric * ('10000000000000000'::bigint)::numeric) + (
+    CASE
+        WHEN ((data ->> 'from'::text) ~ '^[0-9]{1,16}$'::text) THEN ((data ->> 'from'::text))::bigint
+        ELSE NULL::bigint
+    END)::numeric), (((hashtext(entity_id))::numeric * ('10000000000000000'::bigint)::numeric) + (
+    CASE
+        WHEN ((data ->> 'through'::text) ~ '^[0-9]{1,16}$'::text) THEN ((data ->> 'through'::text))::bigint
+        ELSE NULL::bigint
+    END)::numeric), '[]'::text)
+    ELSE NULL::numrange
+END)) WHERE ((entity_type = 'order-note'::text) AND (type = 'order.noted'::text) AND (site = 'hub'::text) AND (device = 'order'::text))
 CREATE INDEX audit_taken ON tributary.audit USING btree ("position") WHERE (taken_by IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
 CREATE INDEX case_by_id ON tributary.case_row USING btree (id)

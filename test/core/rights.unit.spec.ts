@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   DEFAULT_MATRIX,
@@ -5,6 +7,8 @@ import {
   matrixOf,
   RIGHTS,
   type Right,
+  ROLES,
+  rightsAt,
   rightsOf,
   rightWords,
   rolesWith,
@@ -43,6 +47,21 @@ describe("the matrix of roles", () => {
     for (const right of RIGHTS) expect(rolesWith(right, DEFAULT_MATRIX)).toContain("admin");
   });
 
+  it("stands in docs/rights.md as it is", () => {
+    const text = readFileSync(join(import.meta.dirname, "../../docs/rights.md"), "utf8");
+    const [, table = ""] = /<!-- matrix.*?-->\n(.*?)<!-- \/matrix -->/s.exec(text) ?? [];
+    const [head = "", , ...rows] = table.trim().split("\n");
+    const cells = (line: string): string[] =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim());
+    expect(cells(head)).toEqual(["right", ...ROLES]);
+    expect(rows.map(cells)).toEqual(
+      RIGHTS.map((right) => [`\`${right}\``, ...ROLES.map((role) => (DEFAULT_MATRIX[role].includes(right) ? "yes" : ""))]),
+    );
+  });
+
   it("lets an auditor read everything and change nothing", () => {
     const rights = rightsOf(["auditor"], DEFAULT_MATRIX);
     expect(rights.filter((right) => !right.endsWith(":read"))).toEqual(["queries:free"]);
@@ -71,6 +90,19 @@ describe("the matrix of roles", () => {
     for (const name of ["", "Admin", "admin ", "root", "constructor", "__proto__", "toString", "*"])
       expect(rightsOf([name], DEFAULT_MATRIX)).toEqual([]);
     expect(rightsOf([], DEFAULT_MATRIX)).toEqual([]);
+  });
+});
+
+describe("what concerns the whole hub", () => {
+  it("is for people of the hub's own organisation only, whatever the role and the matrix", () => {
+    const lacks = (org: string, hub: string | null) => {
+      const rights = rightsAt({ org, roles: ["admin"], hub }, DEFAULT_MATRIX);
+      return RIGHTS.filter((right) => !rights.includes(right));
+    };
+    expect(lacks("relief", "relief")).toEqual([]);
+    expect(lacks("msf", "relief")).toEqual(["schemas:write", "policies:write"]);
+    // It is not known whose hub it is.
+    expect(lacks("relief", null)).toEqual(["schemas:write", "policies:write"]);
   });
 });
 

@@ -18,6 +18,7 @@ import { isSignedBy, makeKeyPair, sha256Hex, signerOf, zstd } from "../../servic
 import {
   decodePage,
   encodePage,
+  hasComputedHash,
   PAGE_FORMS,
   PAGE_SCHEMA,
   type Page,
@@ -25,6 +26,7 @@ import {
   type PageReading,
   type PageWriting,
   pageText,
+  type Section,
 } from "../../services/exchange/protocol/index.ts";
 import { gate } from "../support/hub.ts";
 import { bucketOf, pageOf, pagesOf, reading, workedPage, writing } from "../support/page-of.ts";
@@ -157,6 +159,22 @@ describe("a page on the wire", () => {
     const changed = eventsIn(decodePage(frame.with(third, (frame[third] ?? 0) ^ 1), reading).page);
     const same = changed.map(({ hash, head }) => hash === events[head.seq]?.hash);
     expect(same).toEqual(events.map((_, i) => i < 2));
+  });
+
+  it("tells which events' hashes were computed from their contents: as they were read, not of a copy, nor of one without its text", () => {
+    const page = pageOf(log.slice(0, 10), byType);
+    const bare = eventsIn(page)[0]!;
+    const without = (event: PagedEvent): PagedEvent => (event === bare ? { ...event, text: null } : event);
+    const sections = page.sections.map(
+      (section): Section =>
+        section.kind === "lines"
+          ? { ...section, lines: section.lines.map((line) => ({ ...line, events: line.events.map(without) })) }
+          : section,
+    );
+    const read = eventsIn(decodePage(encodePage({ ...page, sections }, writing), reading).page);
+    expect(read.filter((event) => !hasComputedHash(event)).map(({ text }) => text)).toEqual([null]);
+    expect(read.some((event) => hasComputedHash({ ...event }))).toBe(false);
+    expect(eventsIn(page).some(hasComputedHash)).toBe(false);
   });
 
   it("of a hundred real events takes at most 60 bytes an event, signature and all; 90 where a bucket has few of an origin's events", () => {

@@ -77,6 +77,30 @@ it("a tablet shows what its site's role gives, deletes it when the site loses th
   expect(await setSiteRoles(desk, SITE, ["clerk"], by)).toEqual({ roles: ["clerk"], hasChanged: false });
 });
 
+it("a tablet gets what policies and roles give that no line of the feed tells of: their rows were folded again, or put right", async () => {
+  using field = openField({
+    ...{ path: join(tempDir(), "tablet.db"), name: { org: ORG, site: "kampala", device: "t2" } },
+    ...{ schemas: gate, views: hub.projections },
+  });
+  const link = { url: hub.backends.nats.url, token: await hub.token("kampala") };
+  const shows = (count: number) =>
+    eventually(`${count} people`, async () => {
+      await field.sync(link);
+      return field.query("beneficiaries").length === count;
+    });
+  await shows(0);
+  const setRoles = (roles: readonly string[]) =>
+    hub.db.query("UPDATE views.sites SET roles = to_jsonb($2::text[]) WHERE id = $1", [SITE, roles]);
+  await setRoles(["nurse"]);
+  await shows(2);
+  await hub.db.query("UPDATE views.policies SET deleted = true WHERE id = 'nurses'");
+  await shows(0);
+  await hub.db.query("UPDATE views.policies SET deleted = false WHERE id = 'nurses'");
+  await shows(2);
+  await setRoles(["clerk"]);
+  await shows(0);
+});
+
 it("sites are listed with their roles, and each organisation's site of a name with its own quarantine", async () => {
   const field = hub.field("kampala", "t7");
   await field.appendMany([registration(number(7), { household_size: 900 })], { onInvalid: "keep" });

@@ -2,7 +2,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { StatementSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
-import type { Hash } from "../../services/core/index.ts";
+import { entityDigest, GENESIS, type Hash } from "../../services/core/index.ts";
+import { sha256Hex } from "../../services/core/node.ts";
 import type { Page, Section } from "../../services/exchange/protocol/index.ts";
 import { type Field, salvage } from "../../services/field/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
@@ -117,6 +118,36 @@ describe("what does not come out", () => {
 });
 
 describe("a page", () => {
+  it("that names an entity twice is taken as two that name it once: what came last counts", async () => {
+    const hub = await hubWith(KAMPALA_ONLY);
+    const juba = hub.device("juba");
+    for (let n = 1; n <= 3; n++) await juba.write(registered(n, "Kampala"));
+    for (let n = 1; n <= 3; n++) await juba.write(updated(n, { village: "Katwe" }));
+    await hub.seal();
+    using field = openAt(hub, "kampala");
+    const { pull } = pulling(hub);
+    let doubled = 0;
+    await pull(field, {
+      onPage: (page) => ({
+        ...page,
+        sections: page.sections.map((section) => {
+          if (section.kind !== "members" || section.bucket !== KAMPALA) return section;
+          const members = section.members.flatMap((member) => {
+            const [first, ...rest] = member.events;
+            if (first === undefined || rest.length === 0) return [member];
+            doubled++;
+            return [{ ...member, events: [first], digest: entityDigest(GENESIS, first.hash, sha256Hex) }, member];
+          });
+          return { ...section, members };
+        }),
+      }),
+    });
+    expect(doubled).toBe(3);
+    expect(expectSame(hub, field, "beneficiary")).toBe(3);
+    expect(field.history(person(1))).toHaveLength(2);
+    expect(replicaOf(field).row("people", number(1))?.row.values.village).toBe("Katwe");
+  });
+
   it("that comes twice changes nothing the second time", async () => {
     const { hub, field, ask, pull } = await withNews();
     using _ = field;

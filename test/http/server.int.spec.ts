@@ -7,6 +7,7 @@ import {
   type BodyKind,
   type Listening,
   listen,
+  maySocket,
   type Route,
   route,
   type ServerOptions,
@@ -113,6 +114,67 @@ const chunked = (
     for (let i = 0; i < times; i++) asked.write(chunk);
     asked.end();
   });
+
+describe("what a browser is told", () => {
+  const PAGE = "https://app.example.org";
+  const served = (origins?: readonly string[]) =>
+    listen({
+      ...{ host: "127.0.0.1", port: 0, info: { title: "test", version: "1" }, say: () => {} },
+      surfaces: [{ name: "test", roots: [], routes }],
+      ...(origins === undefined ? {} : { origins }),
+    });
+
+  it("of every answer, also of refusals: nothing of it is a page, and its type is not guessed", async () => {
+    const server = await served();
+    try {
+      for (const path of ["/echo/a/end", "/none", "/closed", "/broken", "/v1/openapi.json"]) {
+        const { headers } = await fetch(`${server.url}${path}`, { headers: { origin: PAGE } });
+        expect([path, headers.get("x-content-type-options"), headers.get("content-security-policy")]).toEqual([
+          path,
+          "nosniff",
+          "default-src 'none'; frame-ancestors 'none'",
+        ]);
+        expect(headers.get("access-control-allow-origin")).toBeNull();
+      }
+    } finally {
+      await server.close();
+    }
+  });
+
+  it("is that pages of the origins that are allowed may read answers, and no others; never with cookies", async () => {
+    const server = await served([PAGE]);
+    try {
+      const ask = (method: string, origin: string) => fetch(`${server.url}/echo/a/end`, { method, headers: { origin } });
+      for (const origin of ["https://app.example.org.evil.org", "http://app.example.org", "null", "https://APP.example.org"]) {
+        const { headers } = await ask("GET", origin);
+        expect([origin, headers.get("access-control-allow-origin"), headers.get("vary")]).toEqual([origin, null, "origin"]);
+        expect((await ask("OPTIONS", origin)).headers.get("access-control-allow-methods")).toBeNull();
+      }
+      const { headers } = await ask("GET", PAGE);
+      expect(headers.get("access-control-allow-origin")).toBe(PAGE);
+      expect(headers.get("access-control-allow-credentials")).toBeNull();
+      const before = await ask("OPTIONS", PAGE);
+      expect(before.status).toBe(204);
+      expect(before.headers.get("access-control-allow-methods")).toBe("GET, DELETE, HEAD, OPTIONS");
+      expect(before.headers.get("access-control-allow-headers")).toContain("authorization");
+    } finally {
+      await server.close();
+    }
+  });
+
+  it.each([
+    [undefined, "hub.example.org", true],
+    [PAGE, "hub.example.org", true],
+    ["https://hub.example.org", "hub.example.org", true],
+    ["https://hub.example.org:444", "hub.example.org", false],
+    ["https://evil.org", "hub.example.org", false],
+    ["null", "hub.example.org", false],
+    ["https://hub.example.org@evil.org", "hub.example.org", false],
+    ["https://evil.org", undefined, false],
+  ])("of a socket: whether a page of %s may open one at %s", (origin, host, may) => {
+    expect(maySocket([PAGE], origin, host)).toBe(may);
+  });
+});
 
 describe("a body", () => {
   it("is taken as bytes, whatever type the request names, or none, or one that is not a type", async () => {

@@ -17,7 +17,8 @@ import {
 import { batchKey, keyIdOf, makeKeyPair, randomEpoch, signerOf, zstd } from "../../services/core/node.ts";
 import { fixedKeyring } from "../../services/http/index.ts";
 import { doorkeeper } from "../../services/http/tokens.ts";
-import { refuseRevoked, type Vouch, vouch } from "../../services/ingress/vouch.ts";
+import { refuseRevoked } from "../../services/ingress/refuse.ts";
+import { type Vouch, vouch } from "../../services/ingress/vouch.ts";
 import { type KeyBook, openKeyBook } from "../../services/log/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
 import { connectAs } from "../support/broker.ts";

@@ -186,6 +186,40 @@ describe("a field that goes by the order of a named hub", () => {
     expect((await verified()).problems).toEqual([]);
   });
 
+  it("stays the same where a build was stopped and places came before it went on", async () => {
+    const [early, late] = [number(300), number(301)];
+    const [coastal, hilly] = [oldWriter(hub.log, "lamu"), oldWriter(hub.log, "nyeri")];
+    await hilly.appendTaken(hills, 5_000, says(early, "nyeri"));
+    await coastal.append(says(early, "lamu"), says(late, "lamu"));
+    await shows(early, { phone: "nyeri", village: "lamu", district: "lamu" });
+    const db = await connectViews(hub.backends.postgres.url, "tributary-test-stopped");
+    try {
+      const deps = { db, reader: hub.db, log: hub.log, gate: hub.gate, views: [view] };
+      const stop = new AbortController();
+      const onProgress = ({ share }: { share: number }): void => {
+        if (share === 1) stop.abort();
+      };
+      const stopped = alone(db, true, () => rebuild(deps, { names: ["people"], fresh: true, onProgress, signal: stop.signal }));
+      await expect(stopped).rejects.toThrow(/abort/i);
+      await hilly.appendTaken(hills, 5_500, says(late, "nyeri"));
+      await oldWriter(hub.log, "hub", "relief", "order").append(noteOf(hilly.origin, 0, 1));
+      await coastal.append(says(early, "lamu again"));
+      const shown = { phone: "lamu again", village: "nyeri", district: "lamu again" };
+      await shows(early, shown);
+      await refolded();
+      const before = (await hub.db.query("SELECT id, phone, village, district, conflicts, state FROM views.people ORDER BY id"))
+        .rows;
+      const { resumedAt } = await alone(db, true, () => rebuild(deps, { names: ["people"] }));
+      expect(resumedAt).toBeGreaterThan(0);
+      const after = (await hub.db.query("SELECT id, phone, village, district, conflicts, state FROM views.people ORDER BY id"))
+        .rows;
+      expect(after).toEqual(before);
+      expect((await verified()).problems).toEqual([]);
+    } finally {
+      await db.end();
+    }
+  });
+
   it("is explained by what the hub that is named has noted", async () => {
     const [told] = await explainEntity({ db: hub.db, gate: hub.gate, projections: [view] }, `beneficiary/${id}`, "phone");
     const [phone] = told!.registers;

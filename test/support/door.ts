@@ -5,7 +5,7 @@ import { openTransport } from "../../services/field/transport.ts";
 import type { Transport } from "../../services/field/way.ts";
 import type { Gate } from "../../services/gate/index.ts";
 import { issueToken, type JSONWebKeySet, type JWK, makeKey } from "../../services/http/index.ts";
-import { type Ingress, type PartChecks, type Pulls, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, type IngressOptions, type PartChecks, type Pulls, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, type NodeOptions, startNode } from "../../services/log/node/index.ts";
@@ -35,6 +35,7 @@ export interface Door {
     readonly name?: string;
     readonly pulls?: Pulls | null;
     readonly keys?: JSONWebKeySet;
+    readonly also?: IngressOptions["also"];
   }): Promise<Ingress>;
   token(site: string, lifetimeS?: number): Promise<string>;
   field(site: string, device?: string): Field;
@@ -80,7 +81,7 @@ export async function openDoor({
       if (emptied) rmSync(join(natsDir, "nats"), { recursive: true, force: true });
       door.nats = await startNats({ dataDir: natsDir, port: Number(new URL(nats.url).port) });
     },
-    async startIngress({ parts, log: other, name, pulls = doorPulls, keys = { keys: [key] } } = {}) {
+    async startIngress({ parts, log: other, name, pulls = doorPulls, keys = { keys: [key] }, also } = {}) {
       const ingress = await startIngress({
         org: "relief",
         natsUrl: nats.url,
@@ -91,6 +92,7 @@ export async function openDoor({
         ...(parts === undefined ? {} : { parts }),
         ...(name === undefined ? {} : { name }),
         ...(pulls === null ? {} : { pulls }),
+        ...(also === undefined ? {} : { also }),
         say: (event) => said.push(event),
       });
       closers.push(() => ingress.close());

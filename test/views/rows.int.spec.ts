@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { csvLine } from "../../services/cli/row-writers.ts";
+import { csvLine } from "../../services/core/index.ts";
 import { type RowsQuestion, rows, withRows } from "../../services/views/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 

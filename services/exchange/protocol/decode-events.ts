@@ -88,14 +88,22 @@ export function readEvents(from: Reader, base: Base, reading: EventReading): Pag
   const events = unchained(columns, base, reading.unpack ?? noSchemas);
   return chained(events, { prevs, hashes, chainHash: reading.chainHash }).map((event, i): PagedEvent => {
     const clips = notes.clips.get(i);
-    return {
+    const read: PagedEvent = {
       ...event,
       held: notes.held.get(i) ?? null,
       clock: notes.clocks.get(i) ?? null,
       ...(clips === undefined ? {} : { clips }),
     };
+    if (read.text !== null) computed.add(read);
+    return read;
   });
 }
+
+/** Events as they were read, whose hashes were computed from their contents. A copy of one is not among them, whatever was changed in it. */
+const computed = new WeakSet<PagedEvent>();
+
+/** Whether an event's hash was computed from its content when its page was read: then it need not be computed again. */
+export const hasComputedHash = (event: PagedEvent): boolean => computed.has(event);
 
 type Unchained = Pick<PagedEvent, "head" | "position" | "recordedAtMs" | "text">;
 

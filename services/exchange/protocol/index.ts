@@ -1,6 +1,6 @@
 /** What replicas and hubs say to each other about what a replica lacks. Light: a device loads it. */
 export { decodePage, type PageReading, sealOf } from "./decode.ts";
-export type { Unpack } from "./decode-events.ts";
+export { hasComputedHash, type Unpack } from "./decode-events.ts";
 export { encodePage, type PageWriting } from "./encode.ts";
 export { isPage } from "./frame.ts";
 export {

@@ -37,7 +37,7 @@ export interface PagedLine {
   readonly entityId: string;
   /**
    * `event`: one event. `enter`: the entity's whole history up to here, in the order in which the hub counts it. `exit`: none. A release from quarantine is two lines: the original, then
-   * the releasing event.
+   * the releasing event. The event of an entity that leaves with a later line of the section may come without its text: its hash is all that the lines need.
    */
   readonly events: readonly PagedEvent[];
   /** Of an exit: the digest that the entity had in the bucket. Of the others `null`: the reader computes it from the events. */

@@ -10,7 +10,13 @@ import {
   segmentDigest,
 } from "../../core/index.ts";
 import { chainHash, sha256Hex } from "../../core/node.ts";
-import type { PagedEvent, PagedLine, PagedMember, Section } from "../../exchange/protocol/index.ts";
+import {
+  hasComputedHash,
+  type PagedEvent,
+  type PagedLine,
+  type PagedMember,
+  type Section,
+} from "../../exchange/protocol/index.ts";
 import type { OriginRow } from "../rows.ts";
 import type { CheckedEvent } from "./entities.ts";
 
@@ -41,13 +47,13 @@ export function checked(event: PagedEvent, own: OwnEvents): CheckedEvent {
   const lacks = text !== null || origin === null ? null : { origin, seq: head.seq };
   const data = text ?? mine?.data;
   if (data === undefined) throw new Mismatch(`${named(event)} came without its text`, lacks);
-  if (chainHash(prev, eventText(head, data)) !== hash)
+  if (!hasComputedHash(event) && chainHash(prev, eventText(head, data)) !== hash)
     throw new Mismatch(`the hash of ${named(event)} does not follow from it`, lacks);
   const isMine = mine === undefined || mine.hash === hash;
   if (text === null && !isMine) throw new Mismatch(`${named(event)} is not the one that this device wrote`, lacks);
-  const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
   const isHere = isMine && mine?.data === data;
-  return { head, prev, hash, position, recordedAtMs, ...note, text: data, own: isMine ? origin : null, isHere };
+  const checkedEvent = { head, prev, hash, position, recordedAtMs, held, clock, text: data, own: isMine ? origin : null, isHere };
+  return clips === undefined ? checkedEvent : { ...checkedEvent, clips };
 }
 
 /** The digest of an entity's history after more events. */
@@ -82,6 +88,8 @@ export function checkedMember(
 export interface CheckedLine {
   readonly line: PagedLine;
   readonly events: readonly CheckedEvent[];
+  /** How many events came without their texts: the entity leaves with a later line, and nothing of them is kept. */
+  readonly bare: number;
   /** The digest of the entity after it. */
   readonly digest: Hash;
 }
@@ -109,11 +117,12 @@ export function checkedLines(
     }
   };
   const out: CheckedLine[] = [];
+  const last = new Map(section.lines.map(({ entityId, kind }) => [entityId, kind]));
   for (const [at, each] of section.lines.entries()) {
     sealUpTo(at);
     const { entityId } = each;
     const before = now.get(entityId) ?? (now.has(entityId) ? null : digestOf(entityId));
-    const step = lineAfter(each, before, own);
+    const step = lineAfter(each, before, { own, leaves: last.get(entityId) === "exit" });
     now.set(entityId, each.kind === "exit" ? null : step.digest);
     digest = segmentDigest(digest, { kind: each.kind, position: each.position, entityId, digest: step.digest }, sha256Hex);
     line++;
@@ -126,16 +135,25 @@ export function checkedLines(
   return out;
 }
 
-function lineAfter(line: PagedLine, before: Hash | null, own: OwnEvents): CheckedLine {
+/** `leaves`: the entity's last line in the section says that it leaves. */
+function lineAfter(
+  line: PagedLine,
+  before: Hash | null,
+  { own, leaves }: { readonly own: OwnEvents; readonly leaves: boolean },
+): CheckedLine {
   const { kind, entityId } = line;
   if (kind === "exit") {
     if (before === null || line.digest !== before) throw new Mismatch(`${entityId} leaves with another history than it has here`);
-    return { line, events: [], digest: before };
+    return { line, events: [], bare: 0, digest: before };
   }
   if (kind === "event" && before === null) throw new Mismatch(`an event came for ${entityId}, which is not here`);
   if (kind === "enter" && before !== null) throw new Mismatch(`${entityId} enters, and is here already`);
   if (kind === "event" && line.events.length !== 1)
     throw new Mismatch(`a line brings ${line.events.length} events for ${entityId}`);
-  const events = line.events.map((event) => checked(event, own));
-  return { line, events, digest: digestAfter(kind === "enter" ? GENESIS : (before ?? GENESIS), events) };
+  // Of what leaves at once nothing is kept, so the hash that the hub's head covers is enough.
+  const isBare = ({ text, head }: PagedEvent): boolean =>
+    kind === "event" && leaves && text === null && own.origin(head.origin) === undefined;
+  const events = line.events.filter((event) => !isBare(event)).map((event) => checked(event, own));
+  const digest = digestAfter(kind === "enter" ? GENESIS : (before ?? GENESIS), line.events);
+  return { line, events, bare: line.events.length - events.length, digest };
 }

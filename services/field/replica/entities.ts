@@ -53,6 +53,17 @@ export interface CheckedEvent extends PlacedEvent {
 /** How events of an entity come. `more`: beside what it has; those that it has already are passed over. `whole`: they are all that it has, and what was there before goes. `first`: likewise, and nothing is there. */
 export type Coming = "more" | "whole" | "first";
 
+/** Events that came for an entity. */
+export interface Taking {
+  readonly n: number;
+  readonly id: string;
+  readonly events: readonly CheckedEvent[];
+  readonly how: Coming;
+}
+
+/** Of so many entities at a time, states and rows are read by one statement. All of them are in memory until they are folded. */
+export const MAX_TAKEN = 64;
+
 /** `isNew`: nothing was known of it. */
 export interface FoundEntity extends EntityRow {
   readonly isNew?: boolean;
@@ -61,8 +72,10 @@ export interface FoundEntity extends EntityRow {
 export interface Entities {
   /** An entity, which is given a number if it has none. */
   entityOf(entity: EntityRef): FoundEntity;
-  /** Takes events of an entity that the feed has brought. Returns how many are new. */
-  take(n: number, entity: EntityRef, events: readonly CheckedEvent[], how: Coming): number;
+  /** An entity that has no number yet. */
+  newEntity(entity: EntityRef): FoundEntity;
+  /** Takes what the feed has brought of entities of one type, each of which is named once; `MAX_TAKEN` or fewer. Returns how many events are new. */
+  take(type: string, takings: readonly Taking[]): number;
   /** Takes the packed states of an entity whose events have not come. `isSame`: whether the hub folds a view as this device does. */
   takeStates(n: number, entity: EntityRef, states: Readonly<Record<string, string>>, isSame: (view: string) => boolean): void;
   /** Shows own events that were just written, or whose state has changed. */
@@ -98,6 +111,11 @@ interface OnTop {
 }
 
 const NOTHING: OnTop = { own: null, events: [] };
+const NONE: ReadonlySet<number> = new Set();
+
+/** A view with what it has of some entities. */
+type ReadView = readonly [view: OpenView, known: ReadonlyMap<number, Known>];
+const NO_ROWS: ReadView[1] = new Map();
 
 // Long because all that changes a row passes the same few steps, which share the rows and the notes of what has changed.
 export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Entities {
@@ -257,32 +275,46 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     );
   };
 
-  return {
-    entityOf: ({ type, id }) => rows.entityBy(type, id) ?? { n: rows.addEntity(type, id), type, id, leaving: null, isNew: true },
+  const newEntity = ({ type, id }: EntityRef): FoundEntity => {
+    const n = rows.addEntity(type, id);
+    return { n, type, id, leaving: null, isNew: true };
+  };
+  const takeOne = (type: string, { n, id, events, how }: Taking, hasOwn: boolean, views: readonly ReadView[]): number => {
+    const entity = { type, id };
+    const isWhole = how !== "more";
+    if (how === "whole") rows.removePlaced(n);
+    if (isWhole && hasOwn) rows.unplaceOwn(n);
+    const added = events.filter((event) => {
+      const isNew = rows.addPlaced(
+        { entity: n, origin: originNumber(event.head.origin) },
+        stillHere(event) ? { ...event, text: null } : event,
+      );
+      if (event.own !== null) rows.placeOwn(event.own.id, event.head.seq, n);
+      return isNew;
+    });
+    if (added.length === 0 && !isWhole) return 0;
+    const counted = countedOf(entity, added, () => rows.placedOf(n));
+    const top = hasOwn ? onTopOf(n) : NOTHING;
+    for (const [open, read] of views) {
+      const before = read.get(n);
+      const known = isWhole ? undefined : before;
+      const last = lastOf(added, known);
+      show(open, { n, id }, foldInto(open, { n, entity }, known, counted), { top, last, before });
+    }
+    return added.length;
+  };
 
-    take(n, entity, events, how) {
-      const isWhole = how !== "more";
-      const hasOwn = how !== "first" && rows.hasAnyOwn(n);
-      if (how === "whole") rows.removePlaced(n);
-      if (isWhole && hasOwn) rows.unplaceOwn(n);
-      const added = events.filter((event) => {
-        const isNew = rows.addPlaced(
-          { entity: n, origin: originNumber(event.head.origin) },
-          stillHere(event) ? { ...event, text: null } : event,
-        );
-        if (event.own !== null) rows.placeOwn(event.own.id, event.head.seq, n);
-        return isNew;
-      });
-      if (added.length === 0 && !isWhole) return 0;
-      const counted = countedOf(entity, added, () => rows.placedOf(n));
-      const top = hasOwn ? onTopOf(n) : NOTHING;
-      for (const open of viewsOf(entity.type)) {
-        const before = how === "first" ? undefined : open.rows.known(n);
-        const known = isWhole ? undefined : before;
-        const last = lastOf(added, known);
-        show(open, { n, id: entity.id }, foldInto(open, { n, entity }, known, counted), { top, last, before });
-      }
-      return added.length;
+  return {
+    entityOf: (entity) => rows.entityBy(entity.type, entity.id) ?? newEntity(entity),
+    newEntity,
+
+    take(type, takings) {
+      const there = takings.flatMap(({ n, how }) => (how === "first" ? [] : [n]));
+      const withOwn = there.length === 0 ? NONE : rows.withOwn(there);
+      const views = viewsOf(type).map((open): ReadView => [open, there.length === 0 ? NO_ROWS : open.rows.knownOf(there)]);
+      let count = 0;
+      for (const taking of takings) count += takeOne(type, taking, withOwn.has(taking.n), views);
+      return count;
     },
 
     takeStates(n, entity, states, isSame) {

@@ -247,6 +247,14 @@ export const ownRows = (prepared: Prepared) => ({
       .map(ownRow),
   hasAnyOwn: (entity: number): boolean =>
     prepared("SELECT 1 FROM replica_own WHERE entity = ? LIMIT 1").get(entity) !== undefined,
+  /** Those of some entities that have own events. */
+  withOwn(entities: readonly number[]): ReadonlySet<number> {
+    const out = new Set<number>();
+    if (prepared("SELECT 1 FROM replica_own LIMIT 1").get() === undefined) return out;
+    const found = prepared("SELECT DISTINCT o.entity FROM json_each(?) w CROSS JOIN replica_own o ON o.entity = w.value");
+    for (const { entity } of found.all(JSON.stringify(entities))) out.add(Number(entity));
+    return out;
+  },
   hasOwn: (entity: number, state: OwnState): boolean =>
     prepared("SELECT 1 FROM replica_own WHERE entity = ? AND state = ? LIMIT 1").get(entity, state) !== undefined,
   ownThrough: (origin: number): number =>

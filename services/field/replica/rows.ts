@@ -247,6 +247,12 @@ const memberRow = (r: Row): MemberRow => ({
   hasEvents: r.has_events === 1,
 });
 
+/** An entity's number, and what a bucket has of it. */
+export interface FoundMember {
+  readonly n: number;
+  readonly member: MemberRow | undefined;
+}
+
 /** A member with its entity's id. */
 export interface NamedMember extends MemberRow {
   readonly id: string;
@@ -256,6 +262,9 @@ const NAMED =
   "m.bucket, m.key, m.entity, m.digest, m.has_events, e.id FROM replica_member m JOIN replica_entity e ON e.n = m.entity";
 const MEMBER =
   "SELECT m.* FROM replica_entity e JOIN replica_member m ON m.entity = e.n AND m.bucket = ? WHERE e.type = ? AND e.id = ?";
+/** The entities are looked up in the order in which they are named: SQLite would rather go through all members. */
+const FOUND = `SELECT w.key, e.n, m.key, m.digest, m.has_events FROM json_each(?) w CROSS JOIN replica_entity e ON e.type = ? AND e.id = w.value
+  LEFT JOIN replica_member m ON m.entity = e.n AND m.bucket = ?`;
 /** The end of the keys that begin with a prefix: no digit sorts after it. */
 const endOf = (prefix: string): string => `${prefix}g`;
 
@@ -263,6 +272,19 @@ const memberRows = (db: DatabaseSync, prepared: Prepared) => ({
   memberNamed(bucket: number, type: string, id: string): MemberRow | undefined {
     const row = prepared(MEMBER).get(bucket, type, id);
     return row && memberRow(row);
+  },
+  /** Entities by their ids, with what a bucket has of them. One statement for many takes a third of the time. Those that have no number are not among them. */
+  membersNamed(bucket: number, type: string, ids: readonly string[]): Map<string, FoundMember> {
+    const out = new Map<string, FoundMember>();
+    for (const row of prepared(FOUND, "arrays").all(JSON.stringify(ids), type, bucket)) {
+      const entity = Number(row[1]);
+      const member =
+        row[2] == null
+          ? undefined
+          : { bucket, key: String(row[2]), entity, digest: String(row[3]) as Hash, hasEvents: row[4] === 1 };
+      out.set(ids[Number(row[0])] ?? "", { n: entity, member });
+    }
+    return out;
   },
   /** The buckets that an entity is in. */
   membershipsOf: (entity: number): MemberRow[] =>

@@ -4,9 +4,9 @@ import { sha256Hex } from "../../core/node.ts";
 import type { BucketAsk, PagedEvent, Section } from "../../exchange/protocol/index.ts";
 import { compareAll, dropParts, endOf, filled, fillOrCompare, partsOf, rangeOf } from "./asks.ts";
 import { type CheckedLine, type CheckedMember, checkedLines, checkedMember, Mismatch, type OwnEvents } from "./check.ts";
-import type { CheckedEvent } from "./entities.ts";
+import { type CheckedEvent, MAX_TAKEN, type Taking } from "./entities.ts";
 import type { Leaving, PurgeDeps } from "./purge.ts";
-import type { BucketRow, EntityRow, MemberRow } from "./rows.ts";
+import type { BucketRow, EntityRow, FoundMember, MemberRow } from "./rows.ts";
 
 export interface TakeDeps extends PurgeDeps {
   readonly own: OwnEvents;
@@ -62,9 +62,15 @@ export function takeSection(deps: TakeDeps, bucket: BucketRow, section: Section,
 const memberOf = ({ rows }: TakeDeps, { n, entityType }: BucketRow, entityId: string): MemberRow | undefined =>
   rows.memberNamed(n, entityType, entityId);
 
+/** Entities by their ids, as far as this replica has any of these, with what a bucket has of them. */
+const foundIn = ({ rows }: TakeDeps, { n, entityType }: BucketRow, ids: Iterable<string>): ReadonlyMap<string, FoundMember> =>
+  rows.membersNamed(n, entityType, [...ids]);
+
 /** What the lines of a section make of one entity. */
 interface Story {
   readonly events: CheckedEvent[];
+  /** How many events came without their texts. */
+  bare: number;
   /** Whether `events` begin with the entity's first event. */
   isWhole: boolean;
   /** The digest after the last line; `null`: it has left, with the digest `left`. */
@@ -73,26 +79,24 @@ interface Story {
 }
 
 function takeLines(deps: TakeDeps, bucket: BucketRow, section: Of<"lines">): void {
-  const known = new Map<string, MemberRow | undefined>();
+  const known = foundIn(deps, bucket, new Set(section.lines.map(({ entityId }) => entityId)));
   const digestOf = (entityId: string): Hash | null => {
-    const member = memberOf(deps, bucket, entityId);
-    known.set(entityId, member);
+    const member = known.get(entityId)?.member;
     if (member !== undefined && !member.hasEvents) throw new Mismatch(`of ${entityId} only the state is here`);
     return member?.digest ?? null;
   };
   const lines = checkedLines(section, bucket.cursor, digestOf, deps.own);
   const stories = storiesOf(lines);
   const leaving: Leaving[] = [];
-  let [events, entities] = [0, 0];
-  for (const [entityId, { events: came, isWhole, digest, left }] of stories) {
-    const member = known.get(entityId);
-    if (digest === null) {
-      if (member !== undefined) leaving.push({ ...member, digest: left, passedOver: came.length });
-      continue;
-    }
-    entities++;
-    events += takeEvents(deps, bucket, { entityId, digest, events: came, isWhole, isNow: false, member });
+  const staying: Coming[] = [];
+  for (const [entityId, { events, bare, isWhole, digest, left }] of stories) {
+    const found = known.get(entityId);
+    if (digest !== null) staying.push({ entityId, digest, events, isWhole, isNow: false, found });
+    else if (found?.member !== undefined) leaving.push({ ...found.member, digest: left, passedOver: events.length + bare });
   }
+  const entities = staying.length;
+  let events = 0;
+  for (const some of inParts(staying)) events += takeEvents(deps, bucket, some);
   remove(deps, bucket, leaving);
   stand(deps, bucket, section);
   const hasExits = lines.some(({ line }) => line.kind === "exit");
@@ -108,13 +112,14 @@ function stand({ rows, hasMore }: TakeDeps, { n }: BucketRow, { to }: Of<"lines"
 
 function storiesOf(lines: readonly CheckedLine[]): ReadonlyMap<string, Story> {
   const stories = new Map<string, Story>();
-  for (const { line, events, digest } of lines) {
+  for (const { line, events, bare, digest } of lines) {
     let story = stories.get(line.entityId);
     if (story === undefined || line.kind === "enter") {
-      story = { events: [], isWhole: line.kind === "enter", digest: null, left: digest };
+      story = { events: [], bare: 0, isWhole: line.kind === "enter", digest: null, left: digest };
       stories.set(line.entityId, story);
     }
     story.events.push(...events);
+    story.bare += bare;
     story.digest = line.kind === "exit" ? null : digest;
     story.left = digest;
   }
@@ -129,29 +134,42 @@ interface Coming {
   /** Whether the events begin with the entity's first one; and whether they are all that it has now, at the newest seal. */
   readonly isWhole: boolean;
   readonly isNow: boolean;
-  /** What the bucket has of it so far. */
-  readonly member: MemberRow | undefined;
+  /** What this replica has of it so far. */
+  readonly found: FoundMember | undefined;
 }
 
-/** Takes events of an entity. Returns how many are new here. */
-function takeEvents(
+/** So many entities as are folded at a time. */
+function* inParts<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let at = 0; at < all.length; at += MAX_TAKEN) yield all.slice(at, at + MAX_TAKEN);
+}
+
+/** Takes events of entities, each of which is named once. Returns how many are new here. */
+const takeEvents = (deps: TakeDeps, bucket: BucketRow, coming: readonly Coming[]): number =>
+  deps.entities.take(
+    bucket.entityType,
+    coming.map((each) => taking(deps, bucket, each)),
+  );
+
+/** Notes that a bucket has an entity, and what is to be folded of it. */
+function taking(
   { rows, entities }: TakeDeps,
   bucket: BucketRow,
-  { entityId, digest, events, isWhole, isNow, member }: Coming,
-): number {
+  { entityId, digest, events, isWhole, isNow, found }: Coming,
+): Taking {
   const entity = { type: bucket.entityType, id: entityId };
+  const member = found?.member;
   if (!isWhole && member !== undefined) {
     rows.setMember(bucket.n, { ...member, digest, hasEvents: true });
-    return entities.take(member.entity, entity, events, "more");
+    return { n: member.entity, id: entityId, events, how: "more" };
   }
-  const known = entities.entityOf(entity);
+  const known = found === undefined ? entities.newEntity(entity) : entities.entityOf(entity);
   stay(rows, known);
   const { n } = known;
   // An entity that enters from another bucket of this device may have more here already than it has up to its line.
   const isElsewhere =
     !known.isNew && rows.membershipsOf(n).some(({ bucket: other, hasEvents }) => hasEvents && other !== bucket.n);
   rows.setMember(bucket.n, { key: member?.key ?? keyOf(entityId), entity: n, digest, hasEvents: true });
-  return entities.take(n, entity, events, known.isNew ? "first" : isWhole && (isNow || !isElsewhere) ? "whole" : "more");
+  return { n, id: entityId, events, how: known.isNew ? "first" : isWhole && (isNow || !isElsewhere) ? "whole" : "more" };
 }
 
 const remove = ({ rows }: TakeDeps, bucket: BucketRow, leaving: readonly Leaving[]): void => {
@@ -174,7 +192,7 @@ function takeMembers(deps: TakeDeps, bucket: BucketRow, section: Of<"members">, 
     return checkedMember(member, deps.own, { before, mayGoOn: i === last && deps.hasMore });
   });
   let events = 0;
-  for (const member of members) events += takeMember(deps, bucket, member);
+  for (const some of distinctly(members)) events += takeSome(deps, bucket, some);
   const leaving = section.gone.flatMap((entityId) => memberOf(deps, bucket, entityId) ?? []);
   remove(deps, bucket, leaving);
   if (isByName) {
@@ -187,23 +205,56 @@ function takeMembers(deps: TakeDeps, bucket: BucketRow, section: Of<"members">, 
   deps.note({ events, entities: members.length, leaving: left, seal: null, taken: members.flatMap((member) => member.events) });
 }
 
-/** Takes an entity as the bucket has it now. Returns how many events are new here. */
-function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events, isWhole }: CheckedMember): number {
+/** Members in parts, in none of which an entity is named twice: what is read of it for all of a part would be out of date the second time. */
+function* distinctly(members: readonly CheckedMember[]): Generator<readonly CheckedMember[]> {
+  let part = new Map<string, CheckedMember>();
+  for (const each of members) {
+    if (part.size === MAX_TAKEN || part.has(each.member.entityId)) {
+      yield [...part.values()];
+      part = new Map();
+    }
+    part.set(each.member.entityId, each);
+  }
+  yield [...part.values()];
+}
+
+/** Takes entities as the bucket has them now. Returns how many events are new here. */
+function takeSome(deps: TakeDeps, bucket: BucketRow, members: readonly CheckedMember[]): number {
+  const known = foundIn(
+    deps,
+    bucket,
+    members.map(({ member }) => member.entityId),
+  );
+  const hasParts = deps.rows.hasParts();
+  const coming: Coming[] = [];
+  for (const each of members) {
+    const { member, events, isWhole } = each;
+    const { entityId, digest } = member;
+    const found = known.get(entityId);
+    if (isWhole && hasParts) deps.rows.removePartsOf(bucket.n, entityId);
+    if (!isWhole || events.length === 0) takeMember(deps, bucket, each, found?.member);
+    else if (found?.member?.hasEvents !== true || found.member.digest !== digest)
+      coming.push({ entityId, digest, events, isWhole, isNow: true, found });
+  }
+  return takeEvents(deps, bucket, coming);
+}
+
+/** Takes an entity of which the events, or the last of them, have not come. */
+function takeMember(
+  deps: TakeDeps,
+  bucket: BucketRow,
+  { member, events, isWhole }: CheckedMember,
+  known: MemberRow | undefined,
+): void {
   const { rows, entities } = deps;
   const { entityId, digest, states } = member;
   if (!isWhole) {
     const first = events.length - member.events.length;
     for (const [i, event] of member.events.entries()) rows.addPart(bucket.n, entityId, first + i, partText(event));
     rows.addTodo(bucket.n, "fetch", entityId);
-    return 0;
+    return;
   }
-  rows.removePartsOf(bucket.n, entityId);
-  const known = memberOf(deps, bucket, entityId);
-  if (events.length > 0) {
-    if (known?.hasEvents && known.digest === digest) return 0;
-    return takeEvents(deps, bucket, { entityId, digest, events, isWhole: true, isNow: true, member: known });
-  }
-  if ((known !== undefined && known.digest === digest) || adopted(deps, bucket, entityId, digest)) return 0;
+  if ((known !== undefined && known.digest === digest) || adopted(deps, bucket, entityId, digest)) return;
   const entity = { type: bucket.entityType, id: entityId };
   const here = entities.entityOf(entity);
   stay(rows, here);
@@ -211,10 +262,9 @@ function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events, isWhole
   const hasEvents = rows.membershipsOf(n).some((other) => other.hasEvents && other.bucket !== bucket.n);
   rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: false });
   // The state that its events give is worth more than one that came packed.
-  if (hasEvents) return 0;
+  if (hasEvents) return;
   if (rows.removePlaced(n)) rows.noteDeleted();
   entities.takeStates(n, entity, states, deps.isSame);
-  return 0;
 }
 
 function takeRanges({ rows }: TakeDeps, bucket: BucketRow, { ranges }: Of<"ranges">): void {

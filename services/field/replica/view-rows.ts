@@ -85,8 +85,9 @@ export interface Known extends Pick<Shown, "placed" | "shown" | "lastPosition" |
   readonly cells: Cells;
 }
 
-/** A row's values as SQLite keeps them, by column. */
-type Cells = Readonly<Record<string, SQLOutputValue>>;
+/** What the statement `known` gives: the entity's number, its states, and then the row's values as SQLite keeps them, in the order of the columns. */
+type Cells = Readonly<Record<number, SQLOutputValue>>;
+const FIRST_CELL = 3;
 
 /** Statements that write other columns each: an app's events write few combinations of columns. */
 const MAX_UPDATES = 64;
@@ -190,8 +191,10 @@ export function openViewRows(view: Projection, prepared: Prepared) {
     of.map((name) => `${q(name)} = ${from(name)}`).join(", ");
   const write = `INSERT INTO ${rows} (_n, id, ${names.map(q).join(", ")}) VALUES (?, ?, ${names.map(() => "?").join(", ")})
     ON CONFLICT (_n) DO UPDATE SET ${setting(names, (name) => `excluded.${q(name)}`)}`;
-  const known = `SELECT s.placed AS _placed, s.shown AS _shown, ${names.map((name) => `r.${q(name)}`).join(", ")}
-    FROM ${states} s JOIN ${rows} r ON r._n = s.n WHERE s.n = ?`;
+  const known = `SELECT s.n, s.placed, s.shown, ${names.map((name) => `r.${q(name)}`).join(", ")}
+    FROM json_each(?) w CROSS JOIN ${states} s ON s.n = w.value JOIN ${rows} r ON r._n = s.n`;
+  const cellOf = (name: string): number => FIRST_CELL + names.indexOf(name);
+  const [atPosition, atChanged, atProblem] = [cellOf("last_position"), cellOf("last_changed"), cellOf("_problem")];
   const writeStates = `INSERT INTO ${states} VALUES (?, ?, ?) ON CONFLICT (n) DO UPDATE SET placed = excluded.placed, shown = excluded.shown`;
   const children = childRows(view, prepared);
   const updates = new Map<string, string>();
@@ -206,11 +209,30 @@ export function openViewRows(view: Projection, prepared: Prepared) {
   };
   /** Writes what differs only: SQLite writes an index again whose column is written, whatever its value. */
   const writeRow = (n: number, id: string, values: readonly SQLInputValue[], before: Cells | undefined): void => {
-    const changed = before === undefined ? names : names.filter((name, i) => values[i] !== before[name]);
-    if (changed.length === 0) return;
+    const changed: string[] = [];
+    const set: SQLInputValue[] = [];
+    if (before !== undefined)
+      for (let i = 0; i < names.length; i++) {
+        const value = values[i] ?? null;
+        if (value === before[FIRST_CELL + i]) continue;
+        changed.push(names[i] ?? "");
+        set.push(value);
+      }
+    if (before !== undefined && changed.length === 0) return;
     const update = before === undefined ? undefined : updateOf(changed);
-    if (before === undefined || update === undefined) prepared(write).run(n, id, ...values);
-    else prepared(update).run(...values.filter((value, i) => value !== before[names[i]!]), n);
+    if (update === undefined) prepared(write).run(n, id, ...values);
+    else prepared(update).run(...set, n);
+  };
+  const knownIn = (row: Cells): Known => {
+    const [position, changedAt] = [row[atPosition], row[atChanged]];
+    return {
+      placed: textOrNull(row[1]),
+      shown: textOrNull(row[2]),
+      lastPosition: position == null ? null : Number(position),
+      lastChangedMs: typeof changedAt === "string" ? Date.parse(changedAt) : null,
+      problem: textOrNull(row[atProblem]),
+      cells: row,
+    };
   };
 
   const stored = (r: Record<string, SQLOutputValue>): StoredRow => ({
@@ -233,22 +255,21 @@ export function openViewRows(view: Projection, prepared: Prepared) {
     view,
     /** What is known of an entity and needed to fold its next event. */
     known(n: number): Known | undefined {
-      const row = prepared(known).get(n);
-      return (
-        row && {
-          placed: textOrNull(row._placed),
-          shown: textOrNull(row._shown),
-          lastPosition: row.last_position == null ? null : Number(row.last_position),
-          lastChangedMs: typeof row.last_changed === "string" ? Date.parse(row.last_changed) : null,
-          problem: textOrNull(row._problem),
-          cells: row,
-        }
-      );
+      const row = prepared(known, "arrays").get(`[${n}]`);
+      return row && knownIn(row);
     },
+    /** The same of many entities, which takes a third of the time for each. */
+    knownOf: (entities: readonly number[]): ReadonlyMap<number, Known> =>
+      new Map(
+        prepared(known, "arrays")
+          .all(JSON.stringify(entities))
+          .map((row) => [Number(row[0]), knownIn(row)]),
+      ),
     /** `before`: what was known of the entity just now. Without it, all of the row is written. */
     write(n: number, id: string, now: Shown, before?: Known): void {
       const { row, placed, shown, waitingFor, lastPosition, lastChangedMs, own, problem } = now;
-      const values = columns.map(([name, column]) => valueToSql(column, row.values[name]));
+      const values: SQLInputValue[] = [];
+      for (const [name, column] of columns) values.push(valueToSql(column, row.values[name]));
       const waits = Object.keys(waitingFor).length === 0 ? null : JSON.stringify(waitingFor);
       const withheld = row.withheld === undefined ? null : JSON.stringify(row.withheld);
       const changedAt = lastChangedMs === null ? null : new Date(lastChangedMs).toISOString();

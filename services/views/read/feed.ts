@@ -14,15 +14,27 @@ export interface NewestSeal {
 }
 
 /** The newest seal. A feed that was emptied or is being made for other columns has none until that is done, though its numbers go on: whoever took it for an empty one would delete all that it holds. */
-export async function newestSeal(db: Db): Promise<NewestSeal> {
-  const { rows } = await db.query<{ number: number | null; through: string | null; scopes: NewestSeal["scopes"] | null }>({
-    name: "newest-seal",
-    text: `SELECT s.scopes, g.number, g.through FROM (SELECT json_object_agg(entity_type, columns) AS scopes FROM tributary.feed_scope) s
+export const newestSeal = (db: Db): Promise<NewestSeal> => sealOf(db, "newest-seal", "");
+
+/** The newest seal, and a text that changes whenever policies or sites' roles may have changed, also where no line tells of it. In one statement. */
+export async function newestSealAndReach(db: Db): Promise<NewestSeal & { readonly reach: string }> {
+  return sealOf(db, "newest-seal-and-reach", ", tributary.reach() AS reach");
+}
+
+async function sealOf(db: Db, name: string, besides: string): Promise<NewestSeal & { readonly reach: string }> {
+  const { rows } = await db.query<{
+    number: number | null;
+    through: string | null;
+    scopes: NewestSeal["scopes"] | null;
+    reach?: string;
+  }>({
+    name,
+    text: `SELECT s.scopes, g.number, g.through${besides} FROM (SELECT json_object_agg(entity_type, columns) AS scopes FROM tributary.feed_scope) s
       LEFT JOIN LATERAL (SELECT seal::float8 AS number, through FROM tributary.segment
         WHERE NOT EXISTS (SELECT FROM tributary.feed_shut) ORDER BY seal DESC LIMIT 1) g ON true`,
   });
   const [row] = rows;
-  return { number: row?.number ?? 0, through: asPosition(row?.through), scopes: row?.scopes ?? {} };
+  return { number: row?.number ?? 0, through: asPosition(row?.through), scopes: row?.scopes ?? {}, reach: row?.reach ?? "" };
 }
 
 /** A bucket's end, with what the bucket is. */

@@ -27,9 +27,16 @@ const bound = (n: string, name: "from" | "through"): string =>
 /** The condition that an event is a note of places, as `orderedRunOf` says it. */
 const isNote = (n: string): string =>
   `${n}.entity_type = '${ORDER_ENTITY}' AND ${n}.type = '${ORDER_NOTED}' AND ${n}.site = '${HUB_SITE}' AND ${n}.device = '${ORDER_DEVICE}' AND ${n}.data ->> 'origin' = ${n}.entity_id`;
+/** Origin and seq as one number, so that an index finds runs by it: the origin's hash, and 16 digits for the seq. Two origins may have the same hash. */
+const numberOf = (origin: string, seq: string): string => `hashtext(${origin})::numeric * 10000000000000000 + ${seq}`;
+/** The run that a note places, in these numbers, as the index `audit_placing` has it. */
+const placing = (n: string): string => {
+  const [from, through] = [bound(n, "from"), bound(n, "through")];
+  return `CASE WHEN ${from} <= ${through} THEN numrange(${numberOf(`${n}.entity_id`, from)}, ${numberOf(`${n}.entity_id`, through)}, '[]') END`;
+};
 /** The condition that a note places an event. */
 export const isPlacedBy = (n: string, a: string): string =>
-  `${isNote(n)} AND ${n}.entity_id = ${a}.origin AND ${a}.seq BETWEEN ${bound(n, "from")} AND ${bound(n, "through")}`;
+  `${isNote(n)} AND ${placing(n)} @> ${numberOf(`${a}.origin`, `${a}.seq`)} AND ${n}.entity_id = ${a}.origin`;
 
 /** The hub whose events the audit has, by the id of its log's first incarnation; `null`: none was noted yet. */
 export async function homeHub(db: Db): Promise<IncarnationId | null> {
@@ -37,22 +44,21 @@ export async function homeHub(db: Db): Promise<IncarnationId | null> {
   return rows[0]?.id ?? null;
 }
 
-/** All runs that notes up to a position place (`null`: any position), by origin. */
-export async function placedRuns(db: Db, upTo: Position | null): Promise<Map<OriginId, PlacedRun[]>> {
+/** All runs that notes up to a position place (`null`: any position), in the order of the notes. `after`: of notes after this position only. */
+export async function placedRuns(db: Db, upTo: Position | null, after: Position | null = null): Promise<PlacedRun[]> {
   const { rows } = await db.query<{ origin: OriginId; from: string; through: string; hub: IncarnationId; at: string }>(
     `SELECT n.entity_id AS origin, ${bound("n", "from")} AS from, ${bound("n", "through")} AS through, ${takenBy("n")} AS hub, ${takenAt("n")} AS at
-     FROM tributary.audit n WHERE ${isNote("n")} AND ($1::bigint IS NULL OR n.position <= $1) AND ${bound("n", "from")} <= ${bound("n", "through")}
+     FROM tributary.audit n WHERE ${isNote("n")} AND ($1::bigint IS NULL OR n.position <= $1) AND ($2::bigint IS NULL OR n.position > $2) AND ${bound("n", "from")} <= ${bound("n", "through")}
        AND ${takenBy("n")} IS NOT NULL AND ${takenAt("n")} IS NOT NULL
      ORDER BY n.position`,
-    [upTo],
+    [upTo, after],
   );
-  const runs = rows.map(
+  return rows.map(
     ({ origin, from, through, hub, at }): PlacedRun => ({
       ...{ origin, hub, from: Number(from) as Seq, through: Number(through) as Seq },
       position: positionOf(at),
     }),
   );
-  return Map.groupBy(runs, ({ origin }) => origin);
 }
 
 interface PlacedRow {
@@ -102,6 +108,9 @@ export interface TakenEvent {
   readonly position: Position;
 }
 
+/** The condition that another hub let an event in, and that this hub notes its place. */
+const IS_TAKEN = `taken_by IS NOT NULL AND taken_by <> ${HOME} AND NOT (site = '${HUB_SITE}' AND device = '${ORDER_DEVICE}')`;
+
 /**
  * The first events after a position (`null`: from the beginning) that another hub let in, in the order of this hub's log, as far as all shards have come. Other hubs' own notes of places are not
  * among them: hubs that noted places of one another's notes would never come to an end.
@@ -109,12 +118,48 @@ export interface TakenEvent {
 export async function takenAfter(db: Db, after: Position | null, limit: number): Promise<TakenEvent[]> {
   const { rows } = await db.query<{ origin: OriginId; seq: string; position: string }>(
     `SELECT origin, seq, position FROM tributary.audit
-     WHERE taken_by IS NOT NULL AND taken_by <> ${HOME} AND NOT (site = '${HUB_SITE}' AND device = '${ORDER_DEVICE}')
-       AND position > coalesce($1, -1) AND position <= (SELECT position FROM tributary.checkpoint)
+     WHERE ${IS_TAKEN} AND position > coalesce($1, -1) AND position <= (SELECT position FROM tributary.checkpoint)
      ORDER BY position LIMIT $2`,
     [after, limit],
   );
   return rows.map(({ origin, seq, position }) => ({ origin, seq: Number(seq) as Seq, position: positionOf(position) }));
+}
+
+/** What other hubs let in, as somebody who has come to a position sees it. */
+export interface TakenNews {
+  /** The life of the log that the views were folded from. */
+  readonly incarnation: IncarnationId | null;
+  /** The last event that another hub let in, of whatever kind, as far as all shards have come; `null`: there is none. */
+  readonly through: Position | null;
+  /** Whether anything of that after the position is to be noted. */
+  readonly isNew: boolean;
+  /** Whether anything was ever taken in that another hub let in. */
+  readonly isAny: boolean;
+}
+
+/** Whether other hubs let anything in after a position (`null`: from the beginning) that `takenAfter` would tell: one statement, which looks at nothing but what came from other hubs since. */
+export async function takenNews(db: Db, after: Position | null): Promise<TakenNews> {
+  const { rows } = await db.query<{
+    incarnation: IncarnationId | null;
+    through: string | null;
+    is_new: boolean;
+    is_any: boolean;
+  }>({
+    name: "taken-news",
+    text: `SELECT (SELECT id FROM tributary.incarnation ORDER BY number DESC LIMIT 1) AS incarnation,
+        (SELECT max(position) FROM tributary.audit WHERE taken_by IS NOT NULL AND position <= c.position) AS through,
+        EXISTS (SELECT FROM tributary.audit WHERE ${IS_TAKEN} AND position > coalesce($1::bigint, -1) AND position <= c.position) AS is_new,
+        EXISTS (SELECT FROM tributary.audit WHERE taken_by IS NOT NULL) AS is_any
+      FROM tributary.checkpoint c`,
+    values: [after],
+  });
+  const [row] = rows;
+  return {
+    incarnation: row?.incarnation ?? null,
+    through: asPosition(row?.through),
+    isNew: row?.is_new ?? false,
+    isAny: row?.is_any ?? false,
+  };
 }
 
 /** Where the audit has an event; `null`: it has none of this name. */

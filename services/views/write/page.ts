@@ -10,7 +10,7 @@ import { confirmPurges } from "./debts.ts";
 import { writeFeed } from "./feed.ts";
 import { writeOrigins } from "./origins.ts";
 import { writeOwners } from "./owners.ts";
-import { askPlaced } from "./places.ts";
+import { askPlaced, lockOrder } from "./places.ts";
 import { writeQuarantine } from "./quarantine.ts";
 import { settleQuarantine } from "./settlement.ts";
 import { tellChanged } from "./tell.ts";
@@ -49,10 +49,20 @@ export async function writeChanges(
   await writeOwners(db, page.entries, page.settlements);
   await confirmPurges(db, page.entries);
   await writeFeed(db, page.placements, page.caseNotes);
-  await askWaiting(db, page.waiting, by);
   // Late: it waits for other processes that do the same, and none of those waits for anything that this one holds.
-  if (page.ordering !== null) await askPlaced(db, page.ordering, by);
+  await askAgain(db, page, by);
   await tellPage(db, page, cases);
+}
+
+/** Asks for the entities that are to be folded again because of a page, inside the caller's transaction. */
+export async function askAgain(
+  db: Db,
+  { waiting, ordering }: Pick<PageChanges, "waiting" | "ordering">,
+  by: number,
+): Promise<void> {
+  if (ordering !== null) await lockOrder(db, ordering);
+  await askWaiting(db, waiting, by);
+  if (ordering !== null) await askPlaced(db, ordering, by);
 }
 
 /** Tells what a page changed. What is not found again by its position is noted: cases, and what became of rows by the release of an event. */

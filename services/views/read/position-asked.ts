@@ -1,5 +1,6 @@
-import { isIncarnationId, type Position, position, TributaryError } from "../core/index.ts";
-import { type Db, incarnationOf } from "../views/index.ts";
+import { isIncarnationId, type Position, position, TributaryError } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { incarnationOf } from "../incarnations.ts";
 
 const MAX_POSITION = 9_223_372_036_854_775_807n;
 

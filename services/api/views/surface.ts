@@ -1,0 +1,285 @@
+/** The rows of views for programs: pages as JSON, and whole views as files. In comes a request; out come rows that its sender may see. */
+import { createHash } from "node:crypto";
+import {
+  csvLine,
+  isTributaryError,
+  type JsonObject,
+  type JsonValue,
+  positionToText,
+  TributaryError,
+  type Viewer,
+} from "../../core/index.ts";
+import { type Answer, type Asked, type Gatekeeper, type Principal, route, type Surface } from "../../http/index.ts";
+import type { Column, Projection, View } from "../../merge/engine.ts";
+import { type Db, declaredColumns, type FoundRows, mustBeView, rowsPage, withRows } from "../../views/index.ts";
+import { whoMay } from "../may.ts";
+import type { Reading } from "../reading.ts";
+import { cursorText, inWordsOfAddress, MEDIA_TYPES, momentIn, PARAMETER_WORDS, type ViewQuery, viewQuery } from "./question.ts";
+
+export interface ViewsApiOptions {
+  readonly gate: Gatekeeper;
+  /** For pages. */
+  readonly reading: Reading;
+  /** For files, each of which keeps a connection as long as it is read. */
+  readonly files: Reading;
+  /** The views as they are live; `null`: that is not known yet. */
+  readonly views: () => readonly View[] | null;
+  /** How long the reader of a file may take for one piece of it. Milliseconds. */
+  readonly paceMs?: number;
+}
+
+/** A reader that takes no piece of a file for so long is cut off: it keeps a connection of the database. */
+const PACE_MS = 60_000;
+
+export function viewsSurface({ gate, reading, files, views, paceMs = PACE_MS }: ViewsApiOptions): Surface {
+  const who = whoMay(gate, "views:read");
+  return {
+    name: "views",
+    roots: [],
+    routes: [
+      route({
+        ...{
+          method: "GET",
+          path: "/v1/views",
+          name: "listViews",
+          words: "Lists the views that one may read, with their columns.",
+        },
+        who,
+        answers: { 200: { words: "Each view, with its columns.", schema: LIST_SCHEMA } },
+        handle: ({ who: { viewer } }) => ({ status: 200, body: { views: listed(known(views), viewer) }, headers: PRIVATE }),
+      }),
+      route({
+        method: "GET",
+        path: "/v1/views/{view}",
+        name: "readView",
+        words: "Reads rows of a view: a page as JSON, or all that the conditions hold for as CSV or NDJSON.",
+        who,
+        query: PARAMETER_WORDS,
+        headers: {
+          accept: "text/csv or application/x-ndjson for a file.",
+          "if-none-match": "The ETag of an answer that one has.",
+        },
+        answers: {
+          200: { words: "Rows. A file that ends without its last line break was cut off.", schema: PAGE_SCHEMA },
+          304: { words: "The rows are those of the ETag." },
+        },
+        async handle(asked) {
+          const { view } = asked.params;
+          mustBeShown(known(views), view, asked.who.viewer);
+          const query = viewQuery(asked.instance, asked.headers.accept);
+          return inWordsOfAddress(() =>
+            query.format === "json" ? page(reading, view, query, asked) : file(files, view, { query, asked, paceMs }),
+          );
+        },
+      }),
+    ],
+  };
+}
+
+type ViewAsked = Asked<string, null, string, "accept" | "if-none-match", Principal>;
+
+/** What somebody is shown is nobody else's, and asked for again each time. */
+const PRIVATE = { "cache-control": "private, no-cache", vary: "authorization, accept" };
+
+function known(views: ViewsApiOptions["views"]): readonly View[] {
+  const live = views();
+  if (live !== null) return live;
+  throw new TributaryError(
+    "backend-unreachable",
+    "the hub does not know yet that its views are built as declared",
+    "Ask again in a few seconds. If it lasts: `tributary lag` and `tributary rebuild` at the hub.",
+  );
+}
+
+/** Totals and joins have rows of several organisations in one: only who sees all of them is shown these. */
+const isShown = ({ kind }: View, { orgs }: Viewer): boolean => kind === "entity" || orgs === null;
+
+function mustBeShown(views: readonly View[], name: string, viewer: Viewer): void {
+  const view = views.find((each) => each.name === name);
+  const shown = views.filter((each) => isShown(each, viewer)).map((each) => each.name);
+  if (view === undefined) throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${shown.join(", ")}.`);
+  if (!isShown(view, viewer))
+    throw new TributaryError(
+      "not-permitted",
+      `${name} adds up or joins rows of several organisations, and you see those of ${viewer.orgs?.join(", ") || "none"}`,
+      `Read one of: ${shown.join(", ")}.`,
+    );
+}
+
+const columnOf = ([name, { type }]: readonly [string, Column]): JsonObject => ({ name, type });
+
+function listed(views: readonly View[], viewer: Viewer): JsonObject[] {
+  return views
+    .filter((view) => isShown(view, viewer))
+    .map((view) => ({
+      name: view.name,
+      kind: view.kind,
+      ...(view.kind === "entity" ? { entity: view.entity, keepsPast: view.keepsHistory } : {}),
+      ...(view.kind === "sql" ? {} : { columns: columnsOf(view).map(columnOf) }),
+    }));
+}
+
+const columnsOf = (view: Exclude<View, { readonly kind: "sql" }>): readonly (readonly [string, Column])[] =>
+  view.kind === "entity" ? declaredColumns(view as Projection) : [...Object.entries(view.keys), ...Object.entries(view.sums)];
+
+async function page(reading: Reading, view: string, query: ViewQuery, { who, headers }: ViewAsked): Promise<Answer> {
+  const { columns, sort, where, asOf, limit, behind, counts } = query;
+  const found = await reading.read(who.viewer, async (db) =>
+    rowsPage(db, {
+      ...{ view, where, counts, limit: limit ?? 1 },
+      ...(columns === undefined ? {} : { columns }),
+      ...(sort === undefined ? {} : { sort }),
+      ...(asOf === undefined ? {} : { asOf: await momentIn(db, asOf) }),
+      ...(behind === undefined ? {} : { behind }),
+    }),
+  );
+  const { rows, total, next, through } = found;
+  const body = {
+    view,
+    ...(total === null ? {} : { total }),
+    rows: rows.map(({ id, values }) => ({ id, ...values })),
+    next: next === null ? null : cursorText(next),
+    through: through === null ? null : positionToText(through),
+  };
+  const text = JSON.stringify(body);
+  // Of the rows alone: where nothing that is shown has changed, it stays, however far the log has come.
+  const etag = `"${createHash("sha256")
+    .update(JSON.stringify([body.view, total, body.rows, body.next]))
+    .digest("base64url")
+    .slice(0, 27)}"`;
+  if (headers["if-none-match"]?.split(/\s*,\s*/).includes(etag))
+    return { status: 304, body: undefined, headers: { ...PRIVATE, etag } };
+  return { status: 200, body: Buffer.from(text), headers: { ...PRIVATE, etag } };
+}
+
+/** A file, which is read from the database while it is sent. What is wrong with the question is said before anything of it is. */
+async function file(
+  files: Reading,
+  view: string,
+  { query, asked: { who }, paceMs }: { readonly query: ViewQuery; readonly asked: ViewAsked; readonly paceMs: number },
+): Promise<Answer> {
+  const { columns, sort, where, asOf, limit, behind, format } = query;
+  if (behind !== undefined)
+    throw new TributaryError(
+      "usage",
+      "the parameter after goes with pages",
+      "A file has all rows: leave it out, or ask for JSON.",
+    );
+  const pieces = handover(paceMs);
+  const write = format === "csv" ? csvPieces : ndjsonPieces;
+  const done = files.read(who.viewer, async (db: Db) => {
+    await mustBeView(db, view);
+    const question = {
+      ...{ view, where },
+      ...(columns === undefined ? {} : { columns }),
+      ...(sort === undefined ? {} : { sort }),
+      ...(asOf === undefined ? {} : { asOf: await momentIn(db, asOf) }),
+      page: limit === null ? {} : { limit },
+    };
+    await withRows(db, question, async (found) => {
+      for await (const piece of write(found)) if (!(await pieces.give(piece))) return;
+      pieces.end();
+    });
+  });
+  done.catch((error: unknown) => pieces.fail(error));
+  const headers = { ...PRIVATE, "content-disposition": `attachment; filename="${view}.${format}"` };
+  return { status: 200, type: MEDIA_TYPES[format], body: await pieces.begun(), headers };
+}
+
+async function* csvPieces({ columns, pages }: FoundRows): AsyncGenerator<string> {
+  yield csvLine(columns);
+  for await (const rows of pages) yield rows.map(({ cells }) => csvLine(cells)).join("");
+}
+
+async function* ndjsonPieces({ columns, pages }: FoundRows): AsyncGenerator<string> {
+  // A file of no rows has no line, and still begins.
+  yield "";
+  const object = (cells: readonly JsonValue[]): string =>
+    JSON.stringify(Object.fromEntries(columns.map((name, i) => [name, cells[i] ?? null])));
+  for await (const rows of pages) yield rows.map(({ cells }) => `${object(cells)}\n`).join("");
+}
+
+/** Hands pieces from whoever makes them to whoever reads them, one at a time. */
+function handover(paceMs: number) {
+  const cut = new TributaryError(
+    "backend-failed",
+    `nobody took the next piece for ${paceMs / 1000} s`,
+    "Ask again, and read faster.",
+  );
+  let waiting: { readonly piece: string | null; taken(isWanted: boolean): void } | null = null;
+  let failure: unknown = null;
+  let isLeft = false;
+  let wake: () => void = () => {};
+  const next = async (): Promise<string | null> => {
+    while (waiting === null && failure === null) await new Promise<void>((resolve) => (wake = resolve));
+    if (waiting === null) throw failure;
+    const { piece, taken } = waiting;
+    waiting = null;
+    taken(true);
+    return piece;
+  };
+  async function* all(first: string | null): AsyncGenerator<string> {
+    try {
+      for (let piece = first; piece !== null; piece = await next()) if (piece !== "") yield piece;
+    } finally {
+      isLeft = true;
+      waiting?.taken(false);
+      wake();
+    }
+  }
+  return {
+    /** Resolves when the piece was taken; `false`: nobody reads any more. */
+    give(piece: string): Promise<boolean> {
+      if (isLeft) return Promise.resolve(false);
+      return new Promise<boolean>((resolve, reject) => {
+        const timer = setTimeout(() => {
+          failure = cut;
+          waiting = null;
+          reject(cut);
+        }, paceMs);
+        waiting = {
+          piece,
+          taken(isWanted) {
+            clearTimeout(timer);
+            resolve(isWanted);
+          },
+        };
+        wake();
+      });
+    },
+    end(): void {
+      waiting = { piece: null, taken: () => {} };
+      wake();
+    },
+    fail(error: unknown): void {
+      failure ??= isTributaryError(error)
+        ? error
+        : new TributaryError("backend-failed", "the hub's views cannot be read now", "Ask again in a few seconds.", {
+            cause: error,
+          });
+      waiting = null;
+      wake();
+    },
+    /** All pieces, once the first one is there. Throws where there is none. */
+    async begun(): Promise<AsyncIterable<string>> {
+      return all(await next());
+    },
+  };
+}
+
+const LIST_SCHEMA: JsonObject = {
+  type: "object",
+  required: ["views"],
+  properties: { views: { type: "array", items: { type: "object", required: ["name", "kind"] } } },
+};
+const PAGE_SCHEMA: JsonObject = {
+  type: "object",
+  required: ["view", "rows", "next", "through"],
+  properties: {
+    view: { type: "string" },
+    total: { type: "integer", description: "How many rows there are in all, where that was asked." },
+    rows: { type: "array", items: { type: "object", required: ["id"] } },
+    next: { type: ["string", "null"], description: "Goes on behind this page, as the parameter after; null: there are no more." },
+    through: { type: ["string", "null"], description: "The position of the log up to which the answer is complete." },
+  },
+};
