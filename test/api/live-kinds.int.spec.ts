@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CasesTold, Live, RowsTold } from "../../services/api/index.ts";
 import { EVERYBODY, QUARANTINE_ENTITY, RELEASED, type Viewer } from "../../services/core/index.ts";
 import { defineProjection, defineSql, manual, set, text } from "../../services/merge/index.ts";
-import { rebuild } from "../../services/projector/index.ts";
+import { rebuild, reconcile } from "../../services/projector/index.ts";
 import { askRefold } from "../../services/views/index.ts";
 import { update } from "../support/hub.ts";
 import { copyOf, goneIn, HEALTH, heard, idOf, type LiveHub, openLiveHub, RELIEF, readView, rowsIn } from "../support/live.ts";
@@ -116,6 +116,33 @@ describe("rows that change without an event of their own", () => {
     await copy.disconnect();
   });
 
+  it("are read again when books are balanced and wrong rows put right", async () => {
+    const copy = copyOf(() => live, { viewer: RELIEF, view });
+    await copy.connect();
+    await damage(idOf("relief", 6));
+    const { hub } = on;
+    const all = { db: hub.db, reader: hub.db, log: hub.log, gate: hub.gate, views: hub.projections };
+    const books = await reconcile(all, { names: [view], repair: true });
+    expect(books.find((each) => each.view === view)).toMatchObject({ repaired: true, named: [idOf("relief", 6)] });
+    await eventually("the reading again", async () => kindsIn(copy.told).includes("reset"));
+    await copy.abreast();
+    await copy.disconnect();
+  });
+
+  it("are told once each where the database refuses one of a page, and that one when it takes it", async () => {
+    const [refused, fine] = [idOf("relief", 10), idOf("relief", 11)];
+    const found = await follows(RELIEF);
+    await on.hub.db.query("ALTER TABLE views.beneficiaries ADD CONSTRAINT picky CHECK (village <> 'refused') NOT VALID");
+    await on.send("relief", [update(refused, { village: "refused" }), update(fine, { village: village() })]);
+    await on.hub.projected();
+    await mark([found], "relief");
+    expect(rowsIn(found.told).map(({ id }) => id)).toEqual([fine, idOf("relief", 19)]);
+    await on.hub.db.query("ALTER TABLE views.beneficiaries DROP CONSTRAINT picky");
+    await mend(refused);
+    await eventually("the row", async () => rowsIn(found.told).length > 2);
+    expect(rowsIn(found.told).slice(2)).toMatchObject([{ id: refused, values: { village: "refused" } }]);
+  });
+
   it("are told to their owner when somebody else's event about them is released from quarantine", async () => {
     const id = idOf("health", 4);
     await on.send("relief", [update(id, { birth_date: "2019-02-30" })], true);
@@ -165,11 +192,19 @@ describe("a resume position", () => {
     expect(await told(live, resume)).toBe("rows");
     expect(await told(on.open({ limits: { eventsBehind: 3 } }), resume)).toBe("reset");
     expect(await told(on.open({ limits: { changedAtOnce: 3 } }), resume)).toBe("reset");
+    const one = (await readView(live, { viewer: RELIEF, view })).resume;
+    for (let i = 0; i < 5; i++) await on.send("relief", [update(idOf("relief", 1), { village: village() })]);
+    await on.hub.projected();
+    expect(await told(on.open({ limits: { eventsBehind: 3 } }), one)).toBe("reset");
+    expect(await told(on.open({ limits: { eventsBehind: 5 } }), one)).toBe("rows");
     const [, ...rest] = resume.split(".");
     expect(await told(live, ["000000000000", ...rest].join("."))).toBe("reset");
     await on.hub.db.query("UPDATE tributary.change_head SET trimmed = number");
     const now = (await readView(live, { viewer: RELIEF, view })).resume;
     expect(await told(live, now)).toBe("standing");
+    await on.hub.db.query("INSERT INTO tributary.incarnation (id, how) VALUES ('other', 'declared')");
+    expect(await told(live, now)).toBe("reset");
+    await on.hub.db.query("DELETE FROM tributary.incarnation WHERE id = 'other'");
     await on.hub.db.query("UPDATE tributary.change_head SET number = number + 1, trimmed = number + 1");
     expect(await told(live, now)).toBe("reset");
     await on.hub.db.query("UPDATE tributary.change_head SET trimmed = 0");
