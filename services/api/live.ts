@@ -16,11 +16,11 @@ import {
   type SyncedOrigin,
   type ToldChange,
 } from "../views/index.ts";
-import { type Board, type FollowOptions, openBoard } from "./live/board.ts";
+import { type Board, type FollowOptions, openBoard, type Subject } from "./live/board.ts";
 import { LIMITS, type Limits } from "./live/limits.ts";
 import { keepListening, type Listening } from "./live/listener.ts";
 import type { Batch } from "./live/pending.ts";
-import { caseTopic, syncTopic, type Topic, viewTopic } from "./live/topics.ts";
+import { caseTopic, syncTopic, viewTopic } from "./live/topics.ts";
 
 /** What every follower may be told. */
 export type Standing =
@@ -96,7 +96,7 @@ export function openLive({ postgresUrl, views, limits: given = {}, say = () => {
   const casesOf = (opened: boolean, options: FollowOptions): AsyncIterable<CasesTold> =>
     iterable(
       cases,
-      () => caseTopic(opened),
+      () => ({ topic: caseTopic(opened), where: [] }),
       options,
       (of, resume) => ({ kind: "cases", resume, cases: [...of.values()] }),
     );
@@ -104,7 +104,7 @@ export function openLive({ postgresUrl, views, limits: given = {}, say = () => {
     changes: ({ view, where = [], ...options }) =>
       iterable(
         rows,
-        () => viewTopic(views(), view, where),
+        () => ({ topic: viewTopic(views(), view, where), where }),
         options,
         (of, resume): RowsTold => (of.has("") ? { kind: "changed", resume } : rowsTold(of, resume)),
       ),
@@ -113,7 +113,7 @@ export function openLive({ postgresUrl, views, limits: given = {}, say = () => {
     syncsCompleted: (options) =>
       iterable(
         syncs,
-        () => syncTopic,
+        () => ({ topic: syncTopic, where: [] }),
         options,
         (of, resume): SyncsTold => ({ kind: "syncs", resume, syncs: [...of.values()] }),
       ),
@@ -168,7 +168,7 @@ const stopping = (): TributaryError =>
 /** What a board tells of a topic, in the words of its followers. */
 function iterable<T, W>(
   board: Board<T>,
-  topic: () => Topic<T>,
+  subject: () => Subject<T>,
   options: FollowOptions,
   say: (entries: ReadonlyMap<string, T>, resume: string) => W,
 ): AsyncIterable<W | Standing> {
@@ -178,7 +178,7 @@ function iterable<T, W>(
   };
   return {
     [Symbol.asyncIterator]() {
-      const of = board.follow(topic, options);
+      const of = board.follow(subject, options);
       return {
         async next() {
           const { done, value } = await of.next();

@@ -100,10 +100,12 @@ export {
   changedRows,
   checkFollowed,
   type Followed,
+  followedView,
   isChanged,
   isFarBehind,
   type MadeOf,
   type MostChanged,
+  type Where,
 } from "./read/changed.ts";
 export { changedCases } from "./read/changed-cases.ts";
 export { declaredTypes, readColumns } from "./read/columns.ts";

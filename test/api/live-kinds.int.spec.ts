@@ -210,6 +210,19 @@ describe("a resume position", () => {
     await on.hub.db.query("UPDATE tributary.change_head SET trimmed = 0");
   });
 
+  it("does not suffer from a condition that fails at some row: only who asks that is refused", async () => {
+    await on.hub.db.query(`ALTER TABLE views.beneficiaries ADD COLUMN note json DEFAULT '"\\u0000"'`);
+    const at = on.open();
+    const [bad, fine] = [
+      heard(at.changes({ view, ...as(RELIEF), where: [{ column: "note", operator: "=", value: "x" }] })),
+      heard(at.changes({ view, ...as(RELIEF), where: [{ column: "village", operator: "!=", value: "x" }] })),
+    ];
+    for (const each of [bad, fine]) await begun(each);
+    await mark([fine], "relief");
+    expect(await bad.end).toMatchObject({ code: "input-malformed", message: expect.stringContaining("cannot be compared") });
+    await on.hub.db.query("ALTER TABLE views.beneficiaries DROP COLUMN note");
+  });
+
   it("that no hub has given, a view that there is not, and conditions that its columns cannot be asked are refused", async () => {
     const failure = async (more: object): Promise<unknown> => heard(live.changes({ view, ...as(RELIEF), ...more })).end;
     expect(await failure({ from: "then" })).toMatchObject({ code: "input-malformed" });
@@ -318,21 +331,21 @@ describe("whoever follows", () => {
     expect(await quick.end).toMatchObject({ code: "backend-unreachable" });
   });
 
-  it("shares what is read with others of the same rights, view and conditions, be they a thousand", async () => {
+  it("shares what is read with others of the same rights and view, be they a thousand", async () => {
     const at = on.open();
-    const GROUPS = 10;
+    const CONDITIONS = 250;
     const followers = Array.from({ length: 1_000 }, (_, i) =>
       heard(
         at.changes({
           view,
           ...as(i % 2 === 0 ? RELIEF : HEALTH),
-          where: [{ column: "village", operator: "!=", value: `none ${(i >> 1) % (GROUPS / 2)}` }],
+          where: [{ column: "village", operator: "!=", value: `none ${(i >> 1) % CONDITIONS}` }],
         }),
       ),
     );
     for (const each of followers) await begun(each);
     const before = at.counts();
-    expect(before).toMatchObject({ followers: 1_000, groups: GROUPS });
+    expect(before).toMatchObject({ followers: 1_000, groups: 2 });
     const value = village();
     await on.send("health", [update(idOf("health", 5), { village: value })]);
     const theirs = followers.filter((_, i) => i % 2 === 1);
@@ -340,7 +353,7 @@ describe("whoever follows", () => {
     for (const { told } of theirs) expect(rowsIn(told)).toMatchObject([{ id: idOf("health", 5), values: { village: value } }]);
     for (const { told } of followers.filter((_, i) => i % 2 === 0)) expect(kindsIn(told)).toEqual(["standing"]);
     // Two projectors may each tell of their part of the log.
-    expect(at.counts().reads - before.reads).toBeLessThanOrEqual(4 * GROUPS);
+    expect(at.counts().reads - before.reads).toBeLessThanOrEqual(4 * 2);
     await at.close();
     for (const { end } of followers) expect(await end).toMatchObject({ code: "backend-unreachable" });
     expect(at.counts().followers).toBe(0);

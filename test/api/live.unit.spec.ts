@@ -86,7 +86,7 @@ describe("a resume position", () => {
         (from, on, more) => {
           const later = from.positions.map((at, shard) => position(((at ?? 0n) + (on[shard] ?? 0n)) % (MOST + 1n)));
           fc.pre(later.every((at, shard) => at >= (from.positions[shard] ?? -1n)));
-          const now: Present = { life: from.life, number: from.number + more, trimmed: 0n, positions: later };
+          const now: Present = { life: from.life, number: from.number + more, trimmed: 0n, layout: "1", positions: later };
           expect(canResume(from, now)).toBe(true);
           expect(canResume(from, { ...now, trimmed: from.number })).toBe(true);
           expect(canResume(from, { ...now, trimmed: from.number + 1n })).toBe(false);

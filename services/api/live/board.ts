@@ -1,6 +1,6 @@
 /** Groups of followers who are told the same kind of thing. In come topics and who asks; out go batches. Followers of one topic with the same rights share a group. */
 import { messageOf, TributaryError, type Viewer } from "../../core/index.ts";
-import { resumeIn, type ToldChange } from "../../views/index.ts";
+import { resumeIn, type ToldChange, type Where } from "../../views/index.ts";
 import { type Follower, openFollower, type Who } from "./follower.ts";
 import { type Group, type GroupDeps, type Member, openGroup, type Stand } from "./group.ts";
 import type { Batch } from "./pending.ts";
@@ -17,8 +17,14 @@ export interface FollowOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What is followed, and under which conditions. */
+export interface Subject<T> {
+  readonly topic: Topic<T>;
+  readonly where: Where;
+}
+
 export interface Board<T> {
-  follow(topic: () => Topic<T>, options: FollowOptions): AsyncIterator<Batch<T>, undefined>;
+  follow(subject: () => Subject<T>, options: FollowOptions): AsyncIterator<Batch<T>, undefined>;
   /** A transaction has changed something; `null`: nobody knows what. */
   look(told: ToldChange | null): void;
   /** Asks who follows. */
@@ -56,18 +62,29 @@ export function openBoard<T>(deps: GroupDeps & { readonly nowMs: () => number })
     return made;
   };
   /** Gives a follower its seat, once it is known who it is. */
-  const seat = async (follower: Follower<T>, topic: Topic<T>, { viewer: who, from }: FollowOptions): Promise<void> => {
+  const seat = async (
+    follower: Follower<T>,
+    { topic, where }: Subject<T>,
+    { viewer: who, from }: FollowOptions,
+  ): Promise<void> => {
     const stand: Stand = from === undefined ? "now" : resumeIn(from);
     const viewer = permitted(topic, await inTime(who));
     if (follower.hasEnded()) return;
-    const member: Member<T> = { stand, isFresh: true, take: follower.take, fail: follower.end };
+    const member: Member<T> = {
+      stand,
+      where,
+      key: JSON.stringify(where),
+      isFresh: true,
+      take: follower.take,
+      fail: follower.end,
+    };
     const group = groupOf(topic, viewer);
     const taken: Seat<T> = { who, topic, follower, member, viewer, group, isAsked: false };
     seats.set(follower, taken);
     group.join(member);
   };
   return {
-    follow(topicOf, options) {
+    follow(subject, options) {
       const leave = (): void => {
         options.signal?.removeEventListener("abort", onAbort);
         followers.delete(follower);
@@ -81,7 +98,7 @@ export function openBoard<T>(deps: GroupDeps & { readonly nowMs: () => number })
       followers.add(follower);
       options.signal?.addEventListener("abort", onAbort, { once: true });
       if (options.signal?.aborted === true) follower.end();
-      const begin = async (): Promise<void> => seat(follower, topicOf(), options);
+      const begin = async (): Promise<void> => seat(follower, subject(), options);
       begin().catch(follower.end);
       return follower.iterator;
     },

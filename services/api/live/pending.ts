@@ -16,6 +16,9 @@ export interface Batch<T> {
   readonly resume: string;
 }
 
+/** What there is for one who follows; `refused`: what it asks cannot be answered. */
+export type Answer<T> = Found<T> | { readonly kind: "refused"; readonly error: unknown };
+
 /** Two batches as one; `before`: `null`, or the one that has not been taken. Whoever is still to read again will read later than all of this. */
 export function joined<T>(before: Batch<T> | null, { found, resume }: Batch<T>): Batch<T> {
   if (before === null || found.kind === "reset") return { found, resume };

@@ -1,5 +1,5 @@
 /** What can be followed. Each topic knows which transactions may concern it, and reads what has changed between two moments, in a snapshot of its viewer. */
-import { TributaryError } from "../../core/index.ts";
+import { messageOf, TributaryError } from "../../core/index.ts";
 import type { View } from "../../merge/engine.ts";
 import {
   type CaseRow,
@@ -8,17 +8,20 @@ import {
   changedRows,
   checkFollowed,
   type Db,
+  followedView,
+  inSavepoint,
   isChanged,
   type MostChanged,
   mustBeView,
   type Present,
   type Resume,
-  type Stated,
   type SyncedOrigin,
+  sqlState,
   syncsBetween,
   type ToldChange,
+  type Where,
 } from "../../views/index.ts";
-import type { Found } from "./pending.ts";
+import type { Answer, Found } from "./pending.ts";
 
 /** Two moments, and how much may lie between them. */
 export interface Span {
@@ -33,25 +36,65 @@ export interface Topic<T> {
   /** Whether only those who see everything may follow it. */
   readonly isForOverseers: boolean;
   concerns(told: ToldChange): boolean;
-  /** Throws where there is no such thing to follow. */
-  check(db: Db): Promise<void>;
-  read(db: Db, span: Span): Promise<Found<T>>;
+  /** Throws where there is no such thing to follow, or these conditions cannot be asked of it. */
+  check(db: Db, where: Where, now: Present): Promise<void>;
+  /** What has changed, for each of these conditions. */
+  read(db: Db, wheres: readonly Where[], span: Span): Promise<readonly Answer<T>[]>;
 }
 
-const found = <T>(entries: ReadonlyMap<string, T> | null): Found<T> =>
-  entries === null ? { kind: "reset" } : { kind: "changes", entries };
+const RESET = { kind: "reset" } as const;
+const found = <T>(entries: ReadonlyMap<string, T>): Found<T> => ({ kind: "changes", entries });
 
-/** The rows of a view of entities that match conditions. */
-function rowsOf(view: View & { readonly kind: "entity" }, where: readonly Stated[]): Topic<ChangedRow | null> {
-  const followed = { view: view.name, entity: view.entity, where };
+/** What takes no conditions is the same for all. */
+const forAll = <T>(wheres: readonly Where[], entries: ReadonlyMap<string, T> | null): readonly Found<T>[] =>
+  wheres.map(() => (entries === null ? RESET : found(entries)));
+
+/** Values that PostgreSQL cannot compare are errors of this class. */
+const isOfValues = (error: unknown): boolean => sqlState(error)?.startsWith("22") === true;
+
+/** The rows of a view of entities. */
+function rowsOf(view: View & { readonly kind: "entity" }): Topic<ChangedRow | null> {
+  const followed = followedView(view.name, view.entity);
+  const read = async (db: Db, wheres: readonly Where[], span: Span): Promise<readonly Answer<ChangedRow | null>[]> => {
+    const rows = await changedRows(db, followed, wheres, span);
+    return rows === null ? wheres.map(() => RESET) : rows.map(found);
+  };
+  /** Each by itself: a condition that fails at some row fails for those who ask it only. */
+  const apart = async (db: Db, wheres: readonly Where[], span: Span): Promise<readonly Answer<ChangedRow | null>[]> => {
+    const answers: Answer<ChangedRow | null>[] = [];
+    for (const where of wheres) {
+      try {
+        answers.push(...(await inSavepoint(db, () => read(db, [where], span))));
+      } catch (error) {
+        if (!isOfValues(error)) throw error;
+        answers.push({ kind: "refused", error: cannotCompare(view.name, error) });
+      }
+    }
+    return answers;
+  };
   return {
-    key: JSON.stringify(["rows", view.name, where]),
+    key: JSON.stringify(["rows", view.name]),
     isForOverseers: false,
     concerns: ({ views }) => views === null || views.includes(view.name),
-    check: (db) => checkFollowed(db, followed),
-    read: async (db, span) => found(await changedRows(db, followed, span)),
+    check: (db, where, now) => checkFollowed(db, followed, where, now),
+    async read(db, wheres, span) {
+      try {
+        return await inSavepoint(db, () => read(db, wheres, span));
+      } catch (error) {
+        if (!isOfValues(error)) throw error;
+        return apart(db, wheres, span);
+      }
+    },
   };
 }
+
+const cannotCompare = (view: string, cause: unknown): TributaryError =>
+  new TributaryError(
+    "input-malformed",
+    `a row of ${view} cannot be compared with what is asked: ${messageOf(cause)}`,
+    "Ask another condition.",
+    { cause },
+  );
 
 /** A view whose rows have no events of their own: only that they may have changed is told. */
 function wholeOf(view: View, views: readonly View[]): Topic<ChangedRow | null> {
@@ -63,7 +106,7 @@ function wholeOf(view: View, views: readonly View[]): Topic<ChangedRow | null> {
     isForOverseers: true,
     concerns: (told) => told.views === null || told.views.some((name) => names.has(name)),
     check: (db) => mustBeView(db, view.name),
-    read: async (db, span) => found(new Map((await isChanged(db, made, span)) ? [["", null]] : [])),
+    read: async (db, wheres, span) => forAll(wheres, new Map((await isChanged(db, made, span)) ? [["", null]] : [])),
   };
 }
 
@@ -79,11 +122,11 @@ function madeOf(view: View, views: readonly View[]): ReadonlySet<string> {
 }
 
 /** The topic of a view. Throws `not-found` where none of this name is declared, `usage` for conditions on a view whose rows cannot be followed. */
-export function viewTopic(views: readonly View[], name: string, where: readonly Stated[]): Topic<ChangedRow | null> {
+export function viewTopic(views: readonly View[], name: string, where: Where): Topic<ChangedRow | null> {
   const view = views.find((each) => each.name === name);
   if (view === undefined)
     throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${views.map((each) => each.name).join(", ")}.`);
-  if (view.kind === "entity") return rowsOf(view, where);
+  if (view.kind === "entity") return rowsOf(view);
   if (where.length > 0)
     throw new TributaryError(
       "usage",
@@ -99,7 +142,7 @@ export const caseTopic = (opened: boolean): Topic<CaseRow> => ({
   isForOverseers: false,
   concerns: ({ cases }) => cases,
   check: async () => {},
-  read: async (db, { from, now, most }) => found(await changedCases(db, { opened, from, now, most: most.rows })),
+  read: async (db, wheres, { from, now, most }) => forAll(wheres, await changedCases(db, { opened, from, now, most: most.rows })),
 });
 
 /** What origins have sent, once the views show it. */
@@ -108,5 +151,5 @@ export const syncTopic: Topic<SyncedOrigin> = {
   isForOverseers: false,
   concerns: ({ syncs }) => syncs,
   check: async () => {},
-  read: async (db, { from, now, most }) => found(await syncsBetween(db, { from, now, most: most.rows })),
+  read: async (db, wheres, { from, now, most }) => forAll(wheres, await syncsBetween(db, { from, now, most: most.rows })),
 };

@@ -22,7 +22,23 @@ export interface Followed {
   readonly view: string;
   /** The type of its entities. */
   readonly entity: string;
-  readonly where: readonly Stated[];
+  /** The columns of the view's table as it is now, with their types. Throws `not-found` where there is none. */
+  types(db: Db, now: Present): Promise<ReadonlyMap<string, string>>;
+}
+
+/** Conditions that all hold. */
+export type Where = readonly Stated[];
+
+/** A view to follow. Its columns are looked up once for each layout of the tables: PostgreSQL takes longer over that than over the rows. */
+export function followedView(view: string, entity: string): Followed {
+  let known: { readonly layout: string; readonly types: ReadonlyMap<string, string> } | null = null;
+  return {
+    ...{ view, entity },
+    async types(db, { layout }) {
+      if (known?.layout !== layout) known = { layout, types: await typesOf(db, view) };
+      return known.types;
+    },
+  };
 }
 
 /** The most that is looked at at once; more of it is not told, and the follower reads again. */
@@ -43,18 +59,23 @@ export async function isFarBehind(db: Db, from: Resume, events: number): Promise
 }
 
 /** Throws `not-found` where there is no such view, and `input-malformed` for what its columns cannot be asked. */
-export async function checkFollowed(db: Db, { view, where }: Followed): Promise<void> {
-  const types = await typesOf(db, view);
+export async function checkFollowed(db: Db, followed: Followed, where: Where, now: Present): Promise<void> {
+  const { view } = followed;
+  const types = await followed.types(db, now);
   for (const each of where) statedSql(each, typeFor(types, view, each.column), () => "$1");
 }
 
-/** The rows that changed between two moments, as they are now. `null`: all may have changed, or too many have; read the view again. */
+/** Conditions of so many followers are asked of a row by one statement. */
+const WHERES_AT_ONCE = 200;
+
+/** The rows that changed between two moments, as they are now, for each of several conditions. `null`: all may have changed, or too many have; read the view again. */
 export async function changedRows(
   db: Db,
   followed: Followed,
+  wheres: readonly Where[],
   { from, now, most }: { readonly from: Resume; readonly now: Present; readonly most: MostChanged },
-): Promise<ChangedRows | null> {
-  const { view, entity, where } = followed;
+): Promise<readonly ChangedRows[] | null> {
+  const { view, entity } = followed;
   const noted = await notedOf(db, followed, { from, now, most: most.rows });
   if (noted === null) return null;
   const moved = await entitiesSince(db, [entity], { from, now, most: most.entities });
@@ -62,29 +83,45 @@ export async function changedRows(
   const ids = new Map<string, bigint | null>(moved.map(({ id, seen }) => [id, seen]));
   for (const id of noted) ids.set(id, null);
   if (ids.size > most.rows) return null;
-  if (ids.size === 0) return new Map();
-  const types = await typesOf(db, view);
+  if (ids.size === 0) return wheres.map(() => new Map());
+  const out: ChangedRows[] = [];
+  const types = await followed.types(db, now);
+  for (let at = 0; at < wheres.length; at += WHERES_AT_ONCE)
+    out.push(...(await rowsOf(db, { view, types, ids }, wheres.slice(at, at + WHERES_AT_ONCE))));
+  // A row that was folded again may be gone altogether. That its entity was noted was shown to whom it belongs only.
+  return out.map((rows) => new Map([...rows, ...noted.flatMap((id) => (rows.has(id) ? [] : [[id, null] as const]))]));
+}
+
+interface Sought {
+  readonly view: string;
+  readonly types: ReadonlyMap<string, string>;
+  /** Ids, each with the position up to which its row has been seen; `null`: it has changed in any case. */
+  readonly ids: ReadonlyMap<string, bigint | null>;
+}
+
+/** The rows of these ids that have changed, for each of several conditions. */
+async function rowsOf(db: Db, { view, types, ids }: Sought, wheres: readonly Where[]): Promise<readonly ChangedRows[]> {
   const { columns } = planOf({ view, page: {} }, types);
   const values: unknown[] = [[...ids.keys()]];
   const bind = (value: JsonValue): string => `$${values.push(value)}`;
-  const conditions = where.map((each) => statedSql(each, typeFor(types, view, each.column), bind));
+  const holds = (where: Where): string =>
+    `(${["true", ...where.map((each) => statedSql(each, typeFor(types, view, each.column), bind))].join(" AND ")}) IS TRUE`;
   const select = columns.map((name, i) => `${jsonOf(`t.${quoted(name)}`, types.get(name) ?? "")} AS c${i}`);
   const { rows } = await db.query<Record<string, JsonValue>>(
-    `SELECT ${["t.id AS id", "t.last_position::text AS at", `(${["true", ...conditions].join(" AND ")}) IS TRUE AS matches`, ...select].join(", ")}
+    `SELECT ${["t.id AS id", "t.last_position::text AS at", `ARRAY[${wheres.map(holds).join(", ")}] AS matches`, ...select].join(", ")}
      FROM views.${quoted(view)} t WHERE t.id = ANY($1) ORDER BY t.id`,
     values,
   );
-  const out = new Map<string, ChangedRow | null>();
+  const out = wheres.map(() => new Map<string, ChangedRow | null>());
   for (const row of rows) {
     const id = String(row.id);
     const seen = ids.get(id) ?? null;
-    // An event that has not changed the row: it is parked at it, or no view of it.
+    // An event that has not changed the row: it is parked at it, or the view does not take it.
     if (seen !== null && BigInt(String(row.at)) <= seen) continue;
-    const shown = Object.fromEntries(columns.map((name, i) => [name, row[`c${i}`] ?? null]));
-    out.set(id, row.matches === true ? { id, values: shown } : null);
+    const shown = { id, values: Object.fromEntries(columns.map((name, i) => [name, row[`c${i}`] ?? null])) };
+    const matches = Array.isArray(row.matches) ? row.matches : [];
+    for (const [i, each] of out.entries()) each.set(id, matches[i] === true ? shown : null);
   }
-  // A row that was folded again may be gone altogether. That its entity was noted was shown to whom it belongs only.
-  for (const id of noted) if (!out.has(id)) out.set(id, null);
   return out;
 }
 

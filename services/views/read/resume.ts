@@ -16,6 +16,8 @@ export interface Resume {
 export interface Present extends Resume {
   /** Notes up to this number may be gone. */
   readonly trimmed: bigint;
+  /** Names the views' tables as they are: it changes with each swap. */
+  readonly layout: string;
 }
 
 const LIFE = /^[0-9a-f]{12}$/;
