@@ -66,12 +66,15 @@ const HOMES: Record<string, readonly string[]> = {
   "ajv-formats": ["gate"],
   "@eslint-community/regexpp": ["gate"],
   re2js: ["gate"],
+  "rate-limiter-flexible": ["http"],
   yjs: ["merge"],
   "ot-text-unicode": ["merge"],
   pino: ["cli"],
   "csv-parse": ["field"],
   jose: ["http"],
   fastify: ["http"],
+  graphql: ["api"],
+  "graphql-yoga": ["api"],
   nodemailer: ["notify"],
 };
 

@@ -162,6 +162,7 @@ export {
   type NotificationState,
   toldThrough,
 } from "./read/outbox.ts";
+export { isShown } from "./read/owners.ts";
 export {
   type Asked,
   type Parked,
@@ -218,6 +219,7 @@ export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type SyncedOrigin, syncsBetween } from "./read/syncs.ts";
 export { listenForChanges, type ToldChange } from "./read/told.ts";
 export { type Trail, trail } from "./read/trail.ts";
+export { type RowVersion, versionsOf } from "./read/versions.ts";
 export { asViewer } from "./read/viewer.ts";
 export {
   type AuditedEntity,

@@ -40,7 +40,7 @@ const changes = (org: Org, count: number) =>
   Array.from({ length: count }, () => update(idOf(org, int(0, PEOPLE - 1)), { village: `v${++writes}` }));
 
 describe(`whoever follows a view that two projectors fold (seed ${SEED})`, () => {
-  it("misses nothing and is told nothing twice, however often links and processes go, and sees nobody else's rows (I44)", async () => {
+  it("misses nothing and is told nothing twice, however often links and processes go, and sees nobody else's rows (I45)", async () => {
     const { hub } = on;
     let live = on.open({ limits });
     const view = "beneficiaries";
