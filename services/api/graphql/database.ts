@@ -60,8 +60,12 @@ const GIVEN_UP = "57014";
 
 /** What the driver says may name tables, addresses and values: it goes to the hub's log, and whoever asked is told in our words. */
 function asOurs(error: unknown, statementMs: number, say: (event: Record<string, unknown>) => void): unknown {
-  if (isTributaryError(error)) return error;
   const because = { cause: error };
+  if (isTributaryError(error) && error.code === "backend-unreachable") {
+    say({ event: "api-database-away", message: messageOf(error) });
+    return new TributaryError("backend-unreachable", "the hub's database does not answer", "Ask again in a moment.", because);
+  }
+  if (isTributaryError(error)) return error;
   if (sqlState(error) === GIVEN_UP)
     return new TributaryError(
       "backend-failed",
