@@ -71,6 +71,7 @@ export {
 export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
 export { migrate, migrations, refuseNewer, SEALER_NAME } from "./migrate.ts";
 export { LIVE } from "./names.ts";
+export { type Roles, rolesOf } from "./owned.ts";
 export {
   type AuditRow,
   auditEvent,
@@ -220,7 +221,7 @@ export {
 export { asPosition, furthestOf, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
 export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
-export { createIndexes, protectBuilds, shapeOf } from "./tables.ts";
+export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
 export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";
