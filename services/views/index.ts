@@ -193,7 +193,9 @@ export {
   type QuarantineRate,
   type QuarantineRow,
   quarantine,
+  quarantineCount,
   quarantinedEvent,
+  quarantinePage,
   quarantineRates,
 } from "./read/quarantine.ts";
 export { type Readers, readersOf } from "./read/readers.ts";
