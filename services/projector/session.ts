@@ -26,7 +26,7 @@ import {
   type Member,
   migrate,
   othersAlive,
-  protectBuilds,
+  refuseNewer,
   takeShards,
 } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
@@ -101,8 +101,7 @@ export async function openMembership({
     isLost = true;
   });
   try {
-    await migrate(db);
-    await inTransaction(db, () => protectBuilds(db, projections));
+    await migrate(db, { views: projections });
     const member = await enroll(db, name);
     return {
       db,
@@ -133,6 +132,7 @@ export async function openSession(options: ProjectorOptions, membership: Members
     await Promise.allSettled([writer.end(), reader.end()]);
   };
   try {
+    await refuseNewer(writer);
     await asPageWriter(writer);
     const deps: RebuildDeps = { db: writer, reader, log, gate, views, say, unattended: since.stop };
     const rule = mayChange(deps, membership.member, since.isStart);

@@ -97,6 +97,16 @@ TABLE tributary.case_row COLUMN rule text NOT NULL
 TABLE tributary.case_row COLUMN says text NOT NULL
 TABLE tributary.case_row COLUMN subject text NOT NULL
 TABLE tributary.case_row COLUMN view text NOT NULL
+TABLE tributary.change COLUMN entity_type text
+TABLE tributary.change COLUMN id text
+TABLE tributary.change COLUMN kind text NOT NULL
+TABLE tributary.change COLUMN noted_at timestamp with time zone NOT NULL DEFAULT now()
+TABLE tributary.change COLUMN number bigint NOT NULL
+TABLE tributary.change COLUMN view text
+TABLE tributary.change_head COLUMN is_only boolean NOT NULL DEFAULT true
+TABLE tributary.change_head COLUMN life uuid NOT NULL DEFAULT gen_random_uuid()
+TABLE tributary.change_head COLUMN number bigint NOT NULL DEFAULT 0
+TABLE tributary.change_head COLUMN trimmed bigint NOT NULL DEFAULT 0
 TABLE tributary.debt COLUMN bucket text NOT NULL
 TABLE tributary.debt COLUMN device text NOT NULL
 TABLE tributary.debt COLUMN entity_id text
@@ -314,6 +324,9 @@ TABLE tributary.audit CONSTRAINT audit_pkey PRIMARY KEY (origin, seq)
 TABLE tributary.bucket CONSTRAINT bucket_pkey PRIMARY KEY (id)
 TABLE tributary.case_note CONSTRAINT case_note_pkey PRIMARY KEY (case_id, "position")
 TABLE tributary.case_row CONSTRAINT case_row_pkey PRIMARY KEY (view, generation, id)
+TABLE tributary.change CONSTRAINT change_pkey PRIMARY KEY (number)
+TABLE tributary.change_head CONSTRAINT change_head_is_only_check CHECK (is_only)
+TABLE tributary.change_head CONSTRAINT change_head_pkey PRIMARY KEY (is_only)
 TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, generation, entity_id, register, "position", superseded_at)
 TABLE tributary.feed CONSTRAINT feed_pkey PRIMARY KEY ("position", ordinal)
 TABLE tributary.feed_note CONSTRAINT feed_note_pkey PRIMARY KEY ("position")
@@ -366,6 +379,7 @@ CASE
 END)) WHERE ((entity_type = 'order-note'::text) AND (type = 'order.noted'::text) AND (site = 'hub'::text) AND (device = 'order'::text))
 CREATE INDEX audit_taken ON tributary.audit USING btree ("position") WHERE (taken_by IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
+CREATE INDEX case_by_id ON tributary.case_row USING btree (id)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
 CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))
 CREATE INDEX debt_open ON tributary.debt USING btree (since) WHERE ("position" IS NULL)
@@ -505,37 +519,39 @@ VIEW tributary.view AS
     generation.readers
    FROM generation
   WHERE (generation.state = 'live'::text);
-POLICY tributary_overseen ON tributary.audit FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.audit FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.audit FOR SELECT TO tributary_reader USING
-((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (EXISTS ( SELECT
+POLICY tributary_seen ON tributary.audit FOR SELECT TO tributary_reader_NAME USING
+((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR ((quarantine_code IS NULL) AND (EXISTS ( SELECT
    FROM owner o
-  WHERE ((o.entity_type = audit.entity_type) AND (o.entity_id = audit.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))
-POLICY tributary_overseen ON tributary.audit_beyond FOR SELECT TO tributary_overseer USING
+  WHERE ((o.entity_type = audit.entity_type) AND (o.entity_id = audit.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
+POLICY tributary_overseen ON tributary.audit_beyond FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.audit_beyond FOR SELECT TO tributary_reader USING
-((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (EXISTS ( SELECT
+POLICY tributary_seen ON tributary.audit_beyond FOR SELECT TO tributary_reader_NAME USING
+((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR ((quarantine_code IS NULL) AND (EXISTS ( SELECT
    FROM owner o
-  WHERE ((o.entity_type = audit_beyond.entity_type) AND (o.entity_id = audit_beyond.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))
-POLICY tributary_overseen ON tributary.bucket FOR SELECT TO tributary_overseer USING
+  WHERE ((o.entity_type = audit_beyond.entity_type) AND (o.entity_id = audit_beyond.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
+POLICY tributary_overseen ON tributary.bucket FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.case_note FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.case_note FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.case_note FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.case_note FOR SELECT TO tributary_reader_NAME USING
 ((EXISTS ( SELECT
    FROM case_row c
   WHERE (c.id = case_note.case_id))) OR (EXISTS ( SELECT
    FROM fork_case f
   WHERE (f.id = case_note.case_id))))
-POLICY tributary_overseen ON tributary.case_note_beyond FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.case_note_beyond FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_reader USING
-(EXISTS ( SELECT
+POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_reader_NAME USING
+((EXISTS ( SELECT
    FROM case_row c
-  WHERE (c.id = case_note_beyond.case_id)))
-POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_overseer USING
+  WHERE (c.id = case_note_beyond.case_id))) OR (EXISTS ( SELECT
+   FROM fork_case f
+  WHERE (f.id = case_note_beyond.case_id))))
+POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader_NAME USING
 
 CASE kind
     WHEN 'register'::text THEN (EXISTS ( SELECT
@@ -551,69 +567,84 @@ CASE kind
                FROM owner o
               WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = (m.value ->> 'entity'::text)) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))))))
 END
-POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.change FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.decision_row FOR SELECT TO tributary_overseer USING
+POLICY tributary_seen ON tributary.change FOR SELECT TO tributary_reader_NAME USING
+
+CASE
+    WHEN (kind = 'row'::text) THEN (EXISTS ( SELECT
+       FROM owner o
+      WHERE ((o.entity_type = change.entity_type) AND (o.entity_id = change.id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+    WHEN (kind = ANY (ARRAY['opened'::text, 'case'::text])) THEN ((EXISTS ( SELECT
+       FROM case_row c
+      WHERE (c.id = change.id))) OR (EXISTS ( SELECT
+       FROM fork_case f
+      WHERE (f.id = change.id))))
+    ELSE (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array) IS NOT NULL)
+END
+POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.decision_row FOR SELECT TO tributary_reader USING
+POLICY tributary_overseen ON tributary.decision_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
+true
+POLICY tributary_seen ON tributary.decision_row FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = decision_row.entity_type) AND (o.entity_id = decision_row.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.feed FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.feed FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.feed FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.feed FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = feed.entity_type) AND (o.entity_id = feed.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.feed_note FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.feed_note FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.fork_case FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.fork_case FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.fork_case FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.fork_case FOR SELECT TO tributary_reader_NAME USING
 (split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.held FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.held FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.held FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.held FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = held.entity_type) AND (o.entity_id = held.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.holding FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.holding FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.member FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.member FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.member FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.member FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = member.entity_type) AND (o.entity_id = member.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.notification FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.notification FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.origin FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.origin FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.origin FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.origin FOR SELECT TO tributary_reader_NAME USING
 (org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.owner FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.owner FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.owner FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.owner FOR SELECT TO tributary_reader_NAME USING
 (org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.parked FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.parked FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.parked FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.parked FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = parked.entity_type) AND (o.entity_id = parked.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.quarantine FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.quarantine FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.quarantine FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.quarantine FOR SELECT TO tributary_reader_NAME USING
 (split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.quarantine_beyond FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.quarantine_beyond FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.quarantine_beyond FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.quarantine_beyond FOR SELECT TO tributary_reader_NAME USING
 (split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.reconciliation FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.reconciliation FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.refold FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.refold FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.segment FOR SELECT TO tributary_overseer USING
+POLICY tributary_overseen ON tributary.segment FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 TABLE tributary.audit ENABLE ROW LEVEL SECURITY
 TABLE tributary.audit_beyond ENABLE ROW LEVEL SECURITY
@@ -621,6 +652,7 @@ TABLE tributary.bucket ENABLE ROW LEVEL SECURITY
 TABLE tributary.case_note ENABLE ROW LEVEL SECURITY
 TABLE tributary.case_note_beyond ENABLE ROW LEVEL SECURITY
 TABLE tributary.case_row ENABLE ROW LEVEL SECURITY
+TABLE tributary.change ENABLE ROW LEVEL SECURITY
 TABLE tributary.debt ENABLE ROW LEVEL SECURITY
 TABLE tributary.decision_row ENABLE ROW LEVEL SECURITY
 TABLE tributary.feed ENABLE ROW LEVEL SECURITY

@@ -20,7 +20,7 @@ afterAll(() => hub?.close());
 
 /** Runs a part of the web application as a program of its own, which has an address and a token and nothing else. */
 async function app<A>(token: string, ...args: readonly string[]): Promise<A> {
-  const env = { PATH: process.env.PATH, HUB_URL: hub.url, HUB_TOKEN: token, WAIT_MS: String(WAIT_MS) };
+  const env = { ...process.env, HUB_URL: hub.url, HUB_TOKEN: token, WAIT_MS: String(WAIT_MS) };
   const { stdout } = await promisify(execFile)(process.execPath, [...NODE_FLAGS, join(ROOT, "test/webapp/main.ts"), ...args], {
     env,
   });
