@@ -24,7 +24,7 @@ import { DOCUMENTS } from "./documents.ts";
 import type { JsonValue } from "./json.ts";
 import { type Asking, asker, type RequestOptions } from "./request.ts";
 import type { AnyEventOf, AnyHubTypes, HubTypes, ViewName } from "./types.ts";
-import { type HubView, viewOf } from "./view.ts";
+import { type HubView, viewsOf } from "./view.ts";
 
 /** What is decided: one of the values that stand side by side, by the code that picks it, or another value. */
 export type Chosen = (
@@ -110,7 +110,7 @@ export function client<T extends HubTypes = AnyHubTypes>(url: string, options: R
   const call = <N extends keyof Calls>(name: N, args: Calls[N][0], signal: AbortSignal | undefined): Promise<Calls[N][1]> =>
     answer(name, args, signal);
   return {
-    view: (name) => viewOf(ask, name),
+    view: viewsOf<T>(ask),
     me: ({ signal } = {}) => call("me", {}, signal),
     history: (entity, { signal, ...question } = {}) => call("history", { entity, ...question }, signal),
     decisions: (entity, { signal } = {}) => call("decisions", { entity }, signal),

@@ -123,11 +123,19 @@ function columnsOf(ask: Ask, view: string, type: string): Columns {
   };
 }
 
-/** The view of this name. Throws `usage` for what is not a name. */
-export function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, name: V): HubView<T, V> {
-  const view = named(name, "view");
+/** Makes views by their names, which share what the hub has told of their columns. Throws `usage` for what is not a name. */
+export function viewsOf<T extends HubTypes>(ask: Ask): <V extends ViewName<T>>(name: V) => HubView<T, V> {
+  const known = new Map<string, Columns>();
+  return (name) => {
+    const view = named(name, "view");
+    const columns = known.get(view) ?? columnsOf(ask, view, typeNameOf(view));
+    known.set(view, columns);
+    return viewOf(ask, name, columns);
+  };
+}
+
+function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, view: V, columns: Columns): HubView<T, V> {
   const type = typeNameOf(view);
-  const columns = columnsOf(ask, view, type);
   const rows = async <S extends ColumnName<T, V>>(question: RowsQuestion<T, V, S> = {}): Promise<Page<Pick<RowOf<T, V>, S>>> => {
     const shown = await columns.for(question.select);
     const { where } = question;
