@@ -1,14 +1,6 @@
 /** The rows of views for programs: pages as JSON, and whole views as files. In comes a request; out come rows that its sender may see. */
 import { createHash } from "node:crypto";
-import {
-  csvLine,
-  isTributaryError,
-  type JsonObject,
-  type JsonValue,
-  positionToText,
-  TributaryError,
-  type Viewer,
-} from "../../core/index.ts";
+import { csvLine, type JsonObject, type JsonValue, positionToText, TributaryError, type Viewer } from "../../core/index.ts";
 import { type Answer, type Asked, type Gatekeeper, mustMay, type Principal, route, type Surface } from "../../http/index.ts";
 import type { Column, Projection, View } from "../../merge/engine.ts";
 import { type Db, declaredColumns, type FoundRows, mustBeView, readAsked, rowsPage, withRows } from "../../views/index.ts";
