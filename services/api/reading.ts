@@ -24,14 +24,16 @@ export interface ReadingOptions {
   readonly waitingEach: number;
 }
 
+/** In whose turns somebody's questions are answered: all who see the same organisations share them. */
+export const whoseTurn = ({ orgs }: Viewer): string =>
+  orgs === null ? "who sees all organisations" : orgs.length === 0 ? "who sees no organisation" : orgs.join(" and ");
+
 /** Opens it. Connections are made when they are needed. */
 export function openReading({ postgresUrl, name, size, statementMs, each, waitingEach }: ReadingOptions): Reading {
   const connections = openConnections(postgresUrl, { name, size, timeoutMs: statementMs });
   const shared = turns({ max: size, maxEach: each, maxWaitingEach: waitingEach });
-  const nameOf = ({ orgs }: Viewer): string =>
-    orgs === null ? "who sees all organisations" : orgs.length === 0 ? "who sees none" : orgs.join(" and ");
   return {
-    read: (viewer, work) => shared.run(nameOf(viewer), () => connections.use((db) => asViewer(db, viewer, () => work(db)))),
+    read: (viewer, work) => shared.run(whoseTurn(viewer), () => connections.use((db) => asViewer(db, viewer, () => work(db)))),
     close: () => connections.close(),
   };
 }

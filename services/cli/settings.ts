@@ -74,6 +74,13 @@ export const QUESTION_LIMITS = {
   maxPageRows: { usual: 1_000, most: 100_000 },
   pageRows: { usual: 50, most: 100_000 },
 } as const;
+/** How often somebody may ask in 10 s: by default, and at most. */
+export const REQUEST_LIMITS = {
+  requestsPerPerson: { usual: 300, most: 1_000_000 },
+  requestsPerOrganisation: { usual: 3_000, most: 10_000_000 },
+} as const;
+type RequestLimit = keyof typeof REQUEST_LIMITS;
+const requestSays = (name: RequestLimit) => whole(1, REQUEST_LIMITS[name].most);
 type QuestionLimit = keyof typeof QUESTION_LIMITS;
 const isQuestionLimit = (name: string): name is QuestionLimit => Object.hasOwn(QUESTION_LIMITS, name);
 const LIMIT_NAMES = Object.keys(QUESTION_LIMITS).filter(isQuestionLimit);
@@ -110,6 +117,8 @@ const fileSchema = z.strictObject({
       maxBodyBytes: counted(limitSays("maxBodyBytes")).optional(),
       maxPageRows: counted(limitSays("maxPageRows")).optional(),
       pageRows: counted(limitSays("pageRows")).optional(),
+      requestsPerPerson: counted(requestSays("requestsPerPerson")).optional(),
+      requestsPerOrganisation: counted(requestSays("requestsPerOrganisation")).optional(),
     })
     .optional(),
   ports: z.strictObject({ nats: port.optional(), eventstore: port.optional(), postgres: port.optional() }).optional(),
@@ -179,6 +188,12 @@ export const SETTINGS: readonly Setting[] = [
     usual: String(QUESTION_LIMITS[name].usual),
     says: limitSays(name),
   })),
+  ...(["requestsPerPerson", "requestsPerOrganisation"] as const).map((name) => ({
+    key: `limits.${name}`,
+    variable: name === "requestsPerPerson" ? "TRIBUTARY_REQUESTS_PER_PERSON" : "TRIBUTARY_REQUESTS_PER_ORGANISATION",
+    usual: String(REQUEST_LIMITS[name].usual),
+    says: requestSays(name),
+  })),
   { key: "servers.nats", variable: "TRIBUTARY_NATS_URL", isSecret: true, usual: "a server of the hub's own", says: natsSays },
   {
     ...{ key: "servers.eventstore", variable: "TRIBUTARY_EVENTSTORE_URL", isSecret: true, usual: "a server of the hub's own" },
@@ -246,6 +261,12 @@ export const limitsGiven = (): Partial<Record<QuestionLimit, number>> =>
       return text === undefined ? [] : [[name, Number(text)]];
     }),
   );
+
+/** How often somebody may ask, as it is set. Throws `usage` as `settingOf` does. */
+export const requestLimits = (): Record<RequestLimit, number> => {
+  const of = (name: RequestLimit): number => Number(settingOf(`limits.${name}`) ?? REQUEST_LIMITS[name].usual);
+  return { requestsPerPerson: of("requestsPerPerson"), requestsPerOrganisation: of("requestsPerOrganisation") };
+};
 
 /** Throws `usage` with every environment variable whose value its setting cannot have. */
 export function checkEnvironment(): void {

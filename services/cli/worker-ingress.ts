@@ -1,5 +1,5 @@
 import { registrySurface } from "../api/index.ts";
-import { followPeople, gatekeeper } from "../http/index.ts";
+import { followPeople, gatekeeper, paced } from "../http/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
@@ -19,7 +19,7 @@ import { keepNotingPlaces } from "./order-notes.ts";
 import { hubDir, peopleFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
-import { originsIn, settingOf } from "./settings.ts";
+import { originsIn, requestLimits, settingOf } from "./settings.ts";
 import { ended, logger } from "./worker-log.ts";
 
 export const ingress: Command = {
@@ -83,7 +83,8 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       settled: views.settled,
       pulls,
       also: (keeper, revoked) => {
-        const gate = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
+        const known = gatekeeper({ ring, keeper, people, revoked, hub: () => (org === "" ? null : org), say });
+        const gate = paced(known, requestLimits());
         return [registrySurface(registry, authorizeBy(keeper, gate)), ...api.surfaces(gate)];
       },
       origins: originsIn(settingOf("origins")),
@@ -103,8 +104,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       await endNoting();
       registry.close();
       await running.close();
-      await anchor?.close();
-      await Promise.all([pulls.close(), api.close(), views.close(), health.close()]);
+      await Promise.all([anchor?.close(), pulls.close(), api.close(), views.close(), health.close()]);
       await log.close();
     }
     return 0;

@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import { GRAPHQL_LIMITS } from "../../services/api/graphql/limits.ts";
 import { foldersHere, loadForms, loadViews } from "../../services/cli/folders.ts";
 import { SCHEMAS_DIR } from "../../services/cli/program.ts";
-import { limitsGiven, QUESTION_LIMITS, settingOf, withSettings } from "../../services/cli/settings.ts";
+import { limitsGiven, QUESTION_LIMITS, requestLimits, settingOf, withSettings } from "../../services/cli/settings.ts";
+import { PACE } from "../../services/http/index.ts";
 import { runHere } from "../support/here.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -45,6 +46,9 @@ describe("a configuration file", () => {
       delete process.env.TRIBUTARY_MAX_PAGE_ROWS;
     }
     expect(limitsGiven()).toEqual({});
+    expect(requestLimits()).toEqual(PACE);
+    const paced = fileIn(tempDir(), "own.json", JSON.stringify({ limits: { requestsPerPerson: 5 } }));
+    await withSettings(paced, none, async () => expect(requestLimits()).toEqual({ ...PACE, requestsPerPerson: 5 }));
     const wrong = fileIn(tempDir(), "own.json", JSON.stringify({ limits: { maxDepth: 0, maxTokens: 10_000_000, width: 1 } }));
     const refusal = withSettings(wrong, none, async () => {});
     await expect(refusal).rejects.toThrow("limits.maxDepth: it is not a whole number from 1 to 100");

@@ -1,7 +1,7 @@
 /** How GraphQL reads and decides: through a few connections, each question as the person who asks. In come a viewer and a question; out comes what PostgreSQL itself shows that viewer. */
-import { isTributaryError, messageOf, TributaryError, type Viewer } from "../../core/index.ts";
+import { isTributaryError, messageOf, TributaryError, turns, type Viewer } from "../../core/index.ts";
 import { asViewer, type Connections, type Db, LACKS_A_RIGHT, openConnections, sqlState } from "../../views/index.ts";
-import type { Reading } from "../reading.ts";
+import { type Reading, whoseTurn } from "../reading.ts";
 
 /** Bounds of reading. */
 export interface DatabaseLimits {
@@ -32,6 +32,8 @@ export function openDatabase(
   const { connections, statementMs, waiting } = { ...DATABASE_LIMITS, ...limits };
   const questions = openConnections(postgresUrl, { name: "tributary-api graphql", size: connections, timeoutMs: statementMs });
   const decisions = openConnections(postgresUrl, { name: "tributary-api desk", size: DECIDING, timeoutMs: statementMs });
+  // One organisation's people never have all of them.
+  const inTurns = turns({ max: connections, maxEach: Math.max(1, connections - 1), maxWaitingEach: waiting });
   let asked = 0;
   const on = async <T>(of: Connections, work: (db: Db) => Promise<T>): Promise<T> => {
     if (asked >= connections + waiting)
@@ -46,7 +48,7 @@ export function openDatabase(
     }
   };
   return {
-    read: (viewer, work) => on(questions, (db) => asViewer(db, viewer, () => work(db))),
+    read: (viewer, work) => inTurns.run(whoseTurn(viewer), () => on(questions, (db) => asViewer(db, viewer, () => work(db)))),
     decide: (viewer, work) => on(decisions, (db) => asViewer(db, viewer, () => work(db))),
     asHub: (work) => on(questions, work),
     async close() {
