@@ -25,6 +25,7 @@ import {
   leave,
   type Member,
   migrate,
+  openOrgCases,
   othersAlive,
   protectBuilds,
   takeShards,
@@ -103,6 +104,7 @@ export async function openMembership({
   try {
     await migrate(db);
     await inTransaction(db, () => protectBuilds(db, projections));
+    await inTransaction(db, () => openOrgCases(db, projections));
     const member = await enroll(db, name);
     return {
       db,

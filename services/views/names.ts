@@ -5,9 +5,10 @@ export const q = (name: string): string => `"${name}"`;
 /** A table in a schema, in SQL. */
 export const at = (namespace: string, table: string): string => `${q(namespace)}.${q(table)}`;
 
-/** The role that sees what belongs to the organisations that a transaction names, and the role that sees all rows: `owned.ts`. */
+/** The role that sees what belongs to the organisations that a transaction names, the role that sees all rows, and the role through which a team's own logins do: `owned.ts`. */
 export const READER = "tributary_reader";
 export const OVERSEER = "tributary_overseer";
+export const ALL_ROWS = "tributary_all_rows";
 /** The setting that names these organisations, with commas between them. */
 export const ORGS = "tributary.orgs";
 

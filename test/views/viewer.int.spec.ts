@@ -231,8 +231,31 @@ describe("PostgreSQL", () => {
       // A setting of one's own makes nobody a member of a role.
       await clerk.query("SET tributary.orgs = 'relief'; SET row_security = on");
       expect((await clerk.query("SELECT count(*)::int AS n FROM views.beneficiaries")).rows).toEqual([{ n: 0 }]);
-      await hub.db.query("GRANT tributary_overseer TO clerk");
+      await hub.db.query("GRANT tributary_all_rows TO clerk");
       expect((await clerk.query("SELECT count(*)::int AS n FROM views.beneficiaries")).rows).toEqual([{ n: 6 }]);
+      // Of what it was not granted, the role shows nothing.
+      for (const table of [
+        "tributary.audit",
+        "tributary.quarantine",
+        "tributary.notification",
+        'tributary."case"',
+        "views.distributions",
+      ])
+        await expect(clerk.query(`SELECT FROM ${table}`), table).rejects.toMatchObject({ code: "42501" });
+      await rebuild(
+        { db: hub.db, reader: hub.db, log: hub.log, gate: hub.gate, views: hub.projections },
+        { names: ["beneficiaries"], fresh: true },
+      );
+      const again = await connectViews(url, "clerk");
+      expect((await again.query("SELECT count(*)::int AS n FROM views.beneficiaries")).rows).toEqual([{ n: 6 }]);
+      await again.end();
+      expect(
+        (
+          await clerk.query(
+            "SELECT count(*)::int AS n FROM pg_class c, aclexplode(relacl) a WHERE a.grantee = 'tributary_all_rows'::regrole",
+          )
+        ).rows,
+      ).toEqual([{ n: 0 }]);
     } finally {
       await clerk.end();
       await hub.db.query("DROP OWNED BY clerk; DROP ROLE clerk");

@@ -1,5 +1,5 @@
 import type { Db } from "../connect.ts";
-import { type CaseNow, caseIdOf, markOf } from "./case-of.ts";
+import { type CaseNow, caseIdOf, markOf, overallIdOf } from "./case-of.ts";
 import type { Notice } from "./notices.ts";
 
 /** Opens, changes and closes cases. Returns the notices about cases that are new or have changed. */
@@ -24,11 +24,11 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
   const open = cases.filter(({ about }) => about !== null);
   if (open.length === 0) return [];
   const { rows } = await db.query<{ id: string; mark: string }>(
-    `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, opened_position, opened_at,
-       changed_position)
+    `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position, org, of,
+       opened_at, opened_position)
      SELECT x.*, now(), x.changed_position FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[],
-       $7::text[], $8::text[], $9::json[], $10::text[], $11::bigint[])
-       AS x (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position)
+       $7::text[], $8::text[], $9::json[], $10::text[], $11::bigint[], $12::text[], $13::text[])
+       AS x (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position, org, of)
      ON CONFLICT (view, generation, id) DO UPDATE SET says = excluded.says, about = excluded.about, mark = excluded.mark,
        changed_position = excluded.changed_position, closed_position = NULL,
        opened_position = CASE WHEN c.closed_position IS NULL THEN c.opened_position ELSE excluded.opened_position END,
@@ -47,6 +47,8 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
       open.map(({ about }) => JSON.stringify(about)),
       open.map(markOf),
       open.map(({ position }) => position),
+      open.map(({ org }) => org ?? null),
+      open.map((one) => (one.org === undefined ? null : overallIdOf(one))),
     ],
   );
   const changed = new Set(rows.map(({ id }) => id));

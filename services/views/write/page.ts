@@ -39,12 +39,13 @@ export async function writeChanges(
   { alone, by }: { readonly alone: boolean; readonly by: number },
 ): Promise<void> {
   await copyAudit(db, page);
+  // Before the views: a case of an organisation counts the entities that are its own.
+  await writeOwners(db, page.entries, page.settlements);
   await writeViews(db, page.views, { tells: true, alone });
   await writeQuarantine(db, page.entries);
   await settleQuarantine(db, page.settlements);
   await writeCaseNotes(db, page.caseNotes);
   await writeOrigins(db, page.origins);
-  await writeOwners(db, page.entries, page.settlements);
   await confirmPurges(db, page.entries);
   await writeFeed(db, page.placements, page.caseNotes);
   // Last: it waits for other processes that do the same, and none of those waits for anything that this one holds.
