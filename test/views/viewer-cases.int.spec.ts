@@ -225,21 +225,17 @@ describe("a case of a key that entities of several organisations share (I42)", (
     expect((await one(HEALTH, SHARED)).state).toBe("accepted");
   });
 
-  it("is opened too where the database refuses another event of the page, so that each is written alone", async () => {
+  it("is opened too by an event that is written alone, since another view's table refuses it", async () => {
     await hub.db.query(`CREATE FUNCTION public.refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF NEW.village = 'Nowhere' THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
     await hub.db.query(
       "CREATE TRIGGER refuses BEFORE INSERT OR UPDATE ON views.beneficiaries FOR EACH ROW EXECUTE FUNCTION public.refuses()",
     );
     const [n, phone] = [70, "+254777777777"];
-    await send("health", [
-      registration(number(n), { phone }),
-      registration(number(n + 1), { village: "Nowhere" }),
-      registration(number(n + 2), { phone }),
-    ]);
+    await send("health", [registration(number(n), { phone }), registration(number(n + 1), { phone, village: "Nowhere" })]);
     await hub.db.query("DROP FUNCTION public.refuses() CASCADE");
     expect(hub.said.some(({ event }) => event === "event-narrowed")).toBe(true);
-    expect(members(await one(HEALTH, phone))).toEqual([number(n), number(n + 2)]);
+    expect(members(await one(HEALTH, phone))).toEqual([number(n), number(n + 1)]);
   });
 
   it("is closed and opened again by what its own entities do", async () => {

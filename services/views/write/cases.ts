@@ -7,20 +7,10 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
   // Where a case occurs several times, the last holds. Cases are written in one order everywhere, so that no two processes ever wait for each other.
   const last = new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one]));
   const cases = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
-  const closed = cases.filter(({ about }) => about === null);
-  if (closed.length > 0) {
-    await db.query(
-      `UPDATE tributary.case_row c SET closed_position = x.position
-       FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS x (view, generation, id, position)
-       WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL`,
-      [
-        closed.map(({ view }) => view),
-        closed.map(({ generation }) => generation),
-        closed.map(caseIdOf),
-        closed.map(({ position }) => position),
-      ],
-    );
-  }
+  await closeCases(
+    db,
+    cases.filter(({ about }) => about === null),
+  );
   const open = cases.filter(({ about }) => about !== null);
   if (open.length === 0) return [];
   const { rows } = await db.query<{ id: string; mark: string }>(
@@ -74,4 +64,19 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
       }),
     );
   });
+}
+
+async function closeCases(db: Db, closed: readonly CaseNow[]): Promise<void> {
+  if (closed.length === 0) return;
+  await db.query(
+    `UPDATE tributary.case_row c SET closed_position = x.position
+     FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS x (view, generation, id, position)
+     WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL`,
+    [
+      closed.map(({ view }) => view),
+      closed.map(({ generation }) => generation),
+      closed.map(caseIdOf),
+      closed.map(({ position }) => position),
+    ],
+  );
 }
