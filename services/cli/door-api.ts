@@ -1,18 +1,12 @@
-/** What a hub's door offers other programs besides taking events: who one is, and the rows of views. */
-import { meSurface, openReading, viewsSurface } from "../api/index.ts";
+/** What a hub's door offers other programs besides taking events: who one is, the rows of views, and GraphQL. */
+import { graphqlSurface, meSurface, openReading, viewsSurface } from "../api/index.ts";
 import type { Gatekeeper, Surface } from "../http/index.ts";
-import type { View } from "../merge/engine.ts";
+import { type HubParts, openApiHub } from "./api-hub.ts";
 
 export interface DoorApi {
   /** The routes, for those whom a gatekeeper lets in. */
   surfaces(gate: Gatekeeper): readonly Surface[];
   close(): Promise<void>;
-}
-
-export interface DoorApiOptions {
-  readonly postgresUrl: string;
-  /** The views as they are live; `null`: that is not known yet. */
-  readonly views: () => readonly View[] | null;
 }
 
 /** How many pages are read at a time, and how many files. */
@@ -23,13 +17,16 @@ const PAGE_MS = 8_000;
 const FILE_MS = 60_000;
 
 /** Opens it. It connects to PostgreSQL when it is first asked. */
-export function openDoorApi({ postgresUrl, views }: DoorApiOptions): DoorApi {
+export function openDoorApi(parts: HubParts): DoorApi {
+  const { postgresUrl } = parts.state;
+  const { views } = parts;
+  const hub = openApiHub(parts);
   const reading = openReading({ postgresUrl, name: "tributary-api", size: MAX_PAGES, statementMs: PAGE_MS });
   const files = openReading({ postgresUrl, name: "tributary-api files", size: MAX_FILES, statementMs: FILE_MS });
   return {
-    surfaces: (gate) => [meSurface(gate), viewsSurface({ gate, reading, files, views })],
+    surfaces: (gate) => [meSurface(gate), viewsSurface({ gate, reading, files, views }), graphqlSurface(hub, gate)],
     async close() {
-      await Promise.all([reading.close(), files.close()]);
+      await Promise.all([reading.close(), files.close(), hub.close()]);
     },
   };
 }

@@ -41,7 +41,11 @@ export function addSite(dir: string, state: HubState, site: NewSite): Promise<Re
 }
 
 /** Makes what lets a site's devices in, and has the hub's own broker know it. */
-function admit(dir: string, state: HubState, { lifetimeS, expiresAt, codeDays, actor, ...bound }: Grant): Promise<Admission> {
+export function admit(
+  dir: string,
+  state: HubState,
+  { lifetimeS, expiresAt, codeDays, actor, ...bound }: Grant,
+): Promise<Admission> {
   const { org, site, device = null } = bound;
   return withKeyBook(dir, state, async (book, ring) => {
     // The site may have been revoked: the new token must be later than that, even within the same second.

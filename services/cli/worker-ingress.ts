@@ -41,8 +41,8 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
   },
   async run({ text, flag, out }) {
     useNatsFiles(text);
-    const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
+    const [dir, state] = [hubDir(text("data")), hubHere(text("data"))];
+    const { natsUrl, eventstoreUrl, postgresUrl, org } = state;
     const say = logger("ingress", text("log"));
     const location = anchorLocation(text("anchor"), dir);
     const folders = foldersOf(text("data"));
@@ -56,7 +56,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
-    const api = openDoorApi({ postgresUrl, views: views.live });
+    const api = openDoorApi({ dir, state, log, gate, registry, views: views.live, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     const people = followPeople(peopleFile(text("data")), { say });

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type HubOrg, isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
+import { HUB_SITE, type HubOrg, isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
 import type { Appended } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Write } from "./desk.ts";
@@ -13,18 +13,28 @@ const AWAY_EXIT = 7;
 /** Events that are written in one transaction. */
 const CHUNK = 500;
 
-/** The console's name in the organisation of a hub. */
+/** Under which name a hub's own people, or programs, write. */
 export interface ConsoleName {
   readonly org: string;
-  readonly site: "hub";
-  readonly device: "console";
+  readonly site: string;
+  readonly device: string;
 }
+
+/** The site, of each organisation, in whose name programs append through the hub. It speaks for no hub, and no site in the field may have its name. */
+export const PROGRAMS_SITE = "programs";
+
+/** The hub's people, deciding by programs and not at the console: an origin of its own, so that both can write at a time. */
+export const programsOfHub = (org: string): ConsoleName => ({ org, site: HUB_SITE, device: "api" });
+/** Programs of an organisation, appending events. */
+export const programsOf = (org: string): ConsoleName => ({ org, site: PROGRAMS_SITE, device: "api" });
 
 /** What a hub's own console needs to write, and to reach its hub. */
 export interface ConsoleOptions {
   /** The hub's folder, which has the console's database. */
   readonly dir: string;
   readonly org: string;
+  /** Who writes; default: the console. Each has a database of its own. */
+  readonly as?: ConsoleName;
   /** The organisation that the hub's log says it belongs to. */
   readonly hub: () => Promise<HubOrg>;
   readonly gate: Gate;
@@ -40,12 +50,12 @@ export interface ConsoleOptions {
 }
 
 /** Writes through the hub's own origin: what its people decide becomes events, which go the way of every other event. */
-export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, token, onWaiting }: ConsoleOptions): Write {
+export function consoleWriter({ dir, org, as, hub, gate, url, nats, mustAnswer, token, onWaiting }: ConsoleOptions): Write {
+  const name = as ?? { org, site: HUB_SITE, device: "console" };
+  const path = join(dir, as === undefined ? "console.db" : `${as.org}.${as.site}.${as.device}.db`);
   return async (events, shown = []) => {
     // Before anything is written: no decision is made while the hub cannot take it.
     await mustAnswer();
-    const name: ConsoleName = { org, site: "hub", device: "console" };
-    const path = join(dir, "console.db");
     const owner = await hub();
     // Only who writes needs it: commands that only read start without.
     const { openField } = await import("../field/index.ts");
@@ -76,5 +86,26 @@ export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, toke
         );
       });
     return { appended, sync };
+  };
+}
+
+/** So many wait for their turn to write. */
+const MAX_WAITING = 200;
+
+/** One write at a time, in the order in which they come: for a service that many ask at once. Throws `backend-failed` where too many wait already. */
+export function inTurns(write: Write): Write {
+  let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+  return (events, shown) => {
+    if (waiting >= MAX_WAITING)
+      throw new TributaryError(
+        "backend-failed",
+        `${waiting} wait to write already`,
+        "Nothing was written. Try again in a moment.",
+      );
+    waiting++;
+    const mine = last.then(() => write(events, shown)).finally(() => waiting--);
+    last = mine.catch(() => {});
+    return mine;
   };
 }

@@ -21,13 +21,23 @@ export {
   comment,
   type Noted,
 } from "./cases.ts";
-export { type ConsoleName, type ConsoleOptions, consoleWriter } from "./console.ts";
+export {
+  type ConsoleName,
+  type ConsoleOptions,
+  consoleWriter,
+  inTurns,
+  PROGRAMS_SITE,
+  programsOf,
+  programsOfHub,
+} from "./console.ts";
 export { type Chosen, type Decided, type DecideRequest, decide } from "./decide.ts";
 export type { By, Desk, Shown, Write, Written } from "./desk.ts";
 export {
+  askAgain,
   type Correction,
   correct,
   correctable,
+  parkedMeant,
   parkedNamed,
   type RetryRequest,
   retryParked,

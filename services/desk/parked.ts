@@ -87,11 +87,20 @@ export interface RetryRequest {
 }
 
 /** Asks the running hub to fold parked entities again. Returns how many. Throws `not-found` for a name that means no parked entity. */
-export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<number> {
+export async function retryParked({ db }: Pick<Desk, "db">, request: RetryRequest): Promise<number> {
+  return askAgain({ db }, await parkedMeant({ db }, request));
+}
+
+/** The parked entities that a request means; without names, all that whoever looks is shown. Throws `not-found` for a name that means none. */
+export async function parkedMeant({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<readonly ParkedEntity[]> {
   const parked = await parkedRows(db, view ?? null);
   const { found, missing } = namedAmong(parked, joined(parked, names));
   if (missing.length > 0) throw notParked(missing);
-  const chosen = names.length === 0 ? parked : found;
+  return names.length === 0 ? parked : found;
+}
+
+/** Asks the running hub to fold these entities again. Returns how many. */
+export async function askAgain({ db }: Pick<Desk, "db">, chosen: readonly ParkedEntity[]): Promise<number> {
   for (const [name, rows] of Map.groupBy(chosen, (row) => row.view)) await askRefold(db, name, rows.map(refOf));
   return chosen.length;
 }

@@ -12,6 +12,7 @@ import {
 } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import { lastSeen, type SiteStatus, siteRoles } from "../views/index.ts";
+import { PROGRAMS_SITE } from "./console.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { writeAccepted } from "./quarantine.ts";
 
@@ -166,6 +167,12 @@ export async function registerSite(
     throw new TributaryError(
       "usage",
       `${site} is the hub's own site, whose people release and reject what is in quarantine`,
+      "Choose another name for a site in the field.",
+    );
+  if (site === PROGRAMS_SITE)
+    throw new TributaryError(
+      "usage",
+      `in the name of ${site}, programs append through the hub itself`,
       "Choose another name for a site in the field.",
     );
   const types = asked === undefined ? undefined : siteTypes(asked);

@@ -6,6 +6,8 @@ const NEWEST_MS = 250;
 interface Asked {
   readonly answer: Promise<Seal>;
   readonly atMs: number;
+  /** It has no answer yet, however long that takes: another question beside it might be answered first, and the later answer would look like a seal that was taken back. */
+  isPending: boolean;
 }
 
 /**
@@ -15,15 +17,20 @@ interface Asked {
 export function rarely(ask: () => Promise<Seal>, nowMs: () => number): (told?: number) => Promise<Seal> {
   let asked: Asked | null = null;
   const askNow = (): Asked => {
-    const mine = { answer: ask(), atMs: nowMs() };
+    const mine: Asked = { answer: ask(), atMs: nowMs(), isPending: true };
     asked = mine;
-    mine.answer.catch(() => {
-      if (asked === mine) asked = null;
-    });
+    mine.answer.then(
+      () => {
+        mine.isPending = false;
+      },
+      () => {
+        if (asked === mine) asked = null;
+      },
+    );
     return mine;
   };
   return async (told = 0) => {
-    const before = asked !== null && nowMs() - asked.atMs < NEWEST_MS ? asked : null;
+    const before = asked !== null && (asked.isPending || nowMs() - asked.atMs < NEWEST_MS) ? asked : null;
     if (before === null) return askNow().answer;
     const seal = await before.answer;
     if (seal.number >= told) return seal;

@@ -53,7 +53,7 @@ export interface Admission<Who> {
 
 export const anyone: Admission<null> = { token: "none", scopes: [], admit: () => null };
 
-/** A body: how large it may be, and how it is read. Clients are told its media type; the one that a request names is ignored. */
+/** A body: how large it may be, and how it is read. Clients are told its media type; the one that a request names is ignored, unless the route declares the header `content-type` and looks at it. */
 export interface BodyKind<Body> {
   readonly maxBytes: number;
   readonly types: readonly string[];

@@ -72,6 +72,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** What the route's admission said. */
     who: unknown;
+    /** What the request calls its body. */
+    bodyType: string | undefined;
   }
 }
 
@@ -132,14 +134,17 @@ async function open({ headersMs, requestMs, keepAliveMs, lookMs }: Limits, origi
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: MAX_PART_CHARS, querystringParser },
   });
   app.decorateRequest("who", null);
+  app.decorateRequest("bodyType", undefined);
   // A body is read as its route says, whatever media type the request names.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
-  app.addHook("onRequest", async ({ raw, originalUrl, routeOptions }, reply) => {
+  app.addHook("onRequest", async (request, reply) => {
+    const { raw, originalUrl, routeOptions } = request;
     const { origin } = raw.headers;
     reply.headers({ ...STRICT_HEADERS, ...corsHeaders(origins, origin) });
     const allowed = routeOptions.config.of?.allowed;
     if (raw.method === "OPTIONS" && allowed !== undefined) reply.headers(preflightHeaders(origins, origin, allowed));
+    request.bodyType = raw.headers["content-type"];
     delete raw.headers["content-type"];
     const route = routeOptions.config.of?.route;
     if (route === undefined || route.body.maxBytes === 0) {
@@ -269,7 +274,9 @@ function mount(app: FastifyInstance, surface: Surface, route: Route): void {
     handler: async (request, reply) => {
       const bytes = request.body instanceof Uint8Array ? request.body : new Uint8Array();
       const { params, query, headers } = request as { params: Strings; query: Strings; headers: Strings };
-      const asked = { ...askingOf(request), params, query, headers, body: body.read(bytes), who: request.who };
+      const { bodyType } = request;
+      const named = bodyType === undefined ? headers : { ...headers, "content-type": bodyType };
+      const asked = { ...askingOf(request), params, query, headers: named, body: body.read(bytes), who: request.who };
       return send(reply, await route.handle(asked));
     },
   });

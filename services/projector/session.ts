@@ -27,7 +27,7 @@ import {
   migrate,
   openOrgCases,
   othersAlive,
-  protectBuilds,
+  refuseNewer,
   takeShards,
 } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
@@ -102,8 +102,7 @@ export async function openMembership({
     isLost = true;
   });
   try {
-    await migrate(db);
-    await inTransaction(db, () => protectBuilds(db, projections));
+    await migrate(db, { views: projections });
     await inTransaction(db, () => openOrgCases(db, projections));
     const member = await enroll(db, name);
     return {
@@ -135,6 +134,7 @@ export async function openSession(options: ProjectorOptions, membership: Members
     await Promise.allSettled([writer.end(), reader.end()]);
   };
   try {
+    await refuseNewer(writer);
     await asPageWriter(writer);
     const deps: RebuildDeps = { db: writer, reader, log, gate, views, say, unattended: since.stop };
     const rule = mayChange(deps, membership.member, since.isStart);

@@ -1,8 +1,8 @@
 /** What others made on a live table, or were granted on it. The table of the new build gets the same. */
 import { TributaryError } from "../core/index.ts";
 import type { Db } from "./connect.ts";
-import { at, LIVE, OVERSEER, READER } from "./names.ts";
-import { POLICIES } from "./owned.ts";
+import { at, LIVE } from "./names.ts";
+import { POLICIES, rolesOf } from "./owned.ts";
 
 export interface Grant {
   readonly statement: string;
@@ -12,6 +12,7 @@ export interface Grant {
 
 /** What roles other than the owner may do with a table or with columns of it, as statements that grant it again. */
 export async function grantsOn(db: Db, table: string): Promise<Grant[]> {
+  const { reader, overseer } = await rolesOf(db);
   const { rows } = await db.query<Grant>(
     `SELECT g.column, format('GRANT %s%s ON views.%I TO %s%s', a.privilege_type, ' (' || quote_ident(g.column) || ')', c.relname,
        CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
@@ -22,7 +23,7 @@ export async function grantsOn(db: Db, table: string): Promise<Grant[]> {
      WHERE n.nspname = 'views' AND c.relname = $1 AND a.grantee <> c.relowner
        AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) <> ALL ($2))`,
     // A new table has its own for these.
-    [table, [READER, OVERSEER]],
+    [table, [reader, overseer]],
   );
   return rows;
 }

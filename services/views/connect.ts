@@ -1,6 +1,6 @@
 import pg from "pg";
 import { messageOf, TributaryError } from "../core/index.ts";
-import { ALL_ROWS, OVERSEER } from "./names.ts";
+import { roleSql } from "./names.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -9,7 +9,8 @@ export type Db = pg.Client;
 
 /** Whoever is shown only some rows is told so by an error, and does not take them for all: unless PostgreSQL was told that this user may see all of them. */
 const OR_ALL_ROWS = `SELECT set_config('row_security',
-  CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname IN ('${OVERSEER}', '${ALL_ROWS}') AND pg_has_role(oid, 'USAGE')) THEN 'on' ELSE 'off' END, false)`;
+  CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper
+    OR rolname IN (${roleSql("'overseer'")}, ${roleSql("'all_rows'")}) AND pg_has_role(oid, 'MEMBER')) THEN 'on' ELSE 'off' END, false)`;
 
 /** Connects to PostgreSQL; throws `backend-unreachable`. `name` is shown in pg_stat_activity. */
 export async function connectViews(url: string, name: string): Promise<Db> {

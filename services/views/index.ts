@@ -72,6 +72,7 @@ export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
 export { migrate, migrations, refuseNewer, SEALER_NAME } from "./migrate.ts";
 export { LIVE } from "./names.ts";
 export { openOrgCases } from "./org-cases.ts";
+export { type Roles, rolesOf } from "./owned.ts";
 export {
   type AuditRow,
   auditEvent,
@@ -149,6 +150,7 @@ export {
   type NotificationState,
   toldThrough,
 } from "./read/outbox.ts";
+export { isShown } from "./read/owners.ts";
 export {
   type Asked,
   type Parked,
@@ -201,6 +203,7 @@ export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
+export { type RowVersion, versionsOf } from "./read/versions.ts";
 export { asViewer } from "./read/viewer.ts";
 export {
   type AuditedEntity,
@@ -217,7 +220,7 @@ export {
 export { asPosition, furthestOf, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
 export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
-export { createIndexes, protectBuilds, shapeOf } from "./tables.ts";
+export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
 export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";

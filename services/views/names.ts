@@ -5,10 +5,12 @@ export const q = (name: string): string => `"${name}"`;
 /** A table in a schema, in SQL. */
 export const at = (namespace: string, table: string): string => `${q(namespace)}.${q(table)}`;
 
-/** The role that sees what belongs to the organisations that a transaction names, the role that sees all rows, and the role through which a team's own logins do: `owned.ts`. */
-export const READER = "tributary_reader";
-export const OVERSEER = "tributary_overseer";
-export const ALL_ROWS = "tributary_all_rows";
+/** The roles through which rows are shown to people: `owned.ts`. Roles belong to a server, so each database has its own; `roleSql` is such a role's name, as SQL. */
+export const ROLES = ["reader", "overseer", "all_rows"] as const;
+export type RoleKind = (typeof ROLES)[number];
+export const roleSql = (kind: string): string =>
+  `(SELECT 'tributary_' || ${kind} || '_' || CASE WHEN datname ~ '^[a-z_][a-z0-9_]{0,30}$' THEN datname::text ELSE oid::text END
+    FROM pg_database WHERE datname = current_database())`;
 /** The setting that names these organisations, with commas between them. */
 export const ORGS = "tributary.orgs";
 

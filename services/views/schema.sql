@@ -540,103 +540,105 @@ VIEW tributary.view AS
     generation.readers
    FROM generation
   WHERE (generation.state = 'live'::text);
-POLICY tributary_overseen ON tributary.audit FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.audit FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.audit FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.audit FOR SELECT TO tributary_reader_NAME USING
 ((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR ((quarantine_code IS NULL) AND (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = audit.entity_type) AND (o.entity_id = audit.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
-POLICY tributary_overseen ON tributary.audit_beyond FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.audit_beyond FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.audit_beyond FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.audit_beyond FOR SELECT TO tributary_reader_NAME USING
 ((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR ((quarantine_code IS NULL) AND (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = audit_beyond.entity_type) AND (o.entity_id = audit_beyond.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
-POLICY tributary_overseen ON tributary.bucket FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.bucket FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.case_note FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.case_note FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.case_note FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.case_note FOR SELECT TO tributary_reader_NAME USING
 ((EXISTS ( SELECT
    FROM case_row c
   WHERE (c.id = case_note.case_id))) OR (EXISTS ( SELECT
    FROM fork_case f
   WHERE (f.id = case_note.case_id))))
-POLICY tributary_overseen ON tributary.case_note_beyond FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.case_note_beyond FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_reader USING
-(EXISTS ( SELECT
+POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_reader_NAME USING
+((EXISTS ( SELECT
    FROM case_row c
-  WHERE (c.id = case_note_beyond.case_id)))
-POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_all_rows, tributary_overseer USING
+  WHERE (c.id = case_note_beyond.case_id))) OR (EXISTS ( SELECT
+   FROM fork_case f
+  WHERE (f.id = case_note_beyond.case_id))))
+POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader_NAME USING
 ((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR ((org IS NULL) AND ((about -> 'count'::text) IS NULL) AND ((about -> 'values'::text) IS NULL) AND (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
-POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.decision_row FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.decision_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.decision_row FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.decision_row FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = decision_row.entity_type) AND (o.entity_id = decision_row.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.feed FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.feed FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.feed FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.feed FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = feed.entity_type) AND (o.entity_id = feed.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.feed_note FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.feed_note FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.fork_case FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.fork_case FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.fork_case FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.fork_case FOR SELECT TO tributary_reader_NAME USING
 (split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.held FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.held FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.held FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.held FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = held.entity_type) AND (o.entity_id = held.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.holding FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.holding FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.member FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.member FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.member FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.member FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = member.entity_type) AND (o.entity_id = member.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.notification FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.notification FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.origin FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.origin FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.origin FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.origin FOR SELECT TO tributary_reader_NAME USING
 (org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.owner FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.owner FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.owner FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.owner FOR SELECT TO tributary_reader_NAME USING
 (org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.parked FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.parked FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.parked FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.parked FOR SELECT TO tributary_reader_NAME USING
 (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = parked.entity_type) AND (o.entity_id = parked.entity_id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-POLICY tributary_overseen ON tributary.quarantine FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.quarantine FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.quarantine FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.quarantine FOR SELECT TO tributary_reader_NAME USING
 (split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.quarantine_beyond FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.quarantine_beyond FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_seen ON tributary.quarantine_beyond FOR SELECT TO tributary_reader USING
+POLICY tributary_seen ON tributary.quarantine_beyond FOR SELECT TO tributary_reader_NAME USING
 (split_part(origin, '.'::text, 1) = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))
-POLICY tributary_overseen ON tributary.reconciliation FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.reconciliation FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.refold FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.refold FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
-POLICY tributary_overseen ON tributary.segment FOR SELECT TO tributary_all_rows, tributary_overseer USING
+POLICY tributary_overseen ON tributary.segment FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 TABLE tributary.audit ENABLE ROW LEVEL SECURITY
 TABLE tributary.audit_beyond ENABLE ROW LEVEL SECURITY

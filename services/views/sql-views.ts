@@ -3,8 +3,8 @@ import { TributaryError } from "../core/index.ts";
 import type { SqlView } from "../merge/engine.ts";
 import { type Clinging, clings } from "./clinging.ts";
 import { type Db, inSavepoint } from "./connect.ts";
-import { at, LIVE, OVERSEER } from "./names.ts";
-import { grantTo } from "./owned.ts";
+import { at, LIVE } from "./names.ts";
+import { showAll } from "./owned.ts";
 
 /** Somebody's own view that reads tables. */
 export interface ForeignView {
@@ -50,7 +50,7 @@ export async function readAnew(db: Db, view: ForeignView): Promise<string | null
 export async function makeSqlView(db: Db, view: SqlView): Promise<void> {
   await makeOrReplace(db, view);
   // It shows rows of all organisations.
-  await grantTo(db, at(LIVE, view.name), OVERSEER);
+  await showAll(db, at(LIVE, view.name));
 }
 
 async function makeOrReplace(db: Db, { name, sql }: SqlView): Promise<void> {

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { type Column, type Projection, type Totals, tablesOf, type View } from "../merge/engine.ts";
 import { columnDefinitions, declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
-import { at, NEVER, OVERSEER, q } from "./names.ts";
-import { grantTo, ownerIsSeen, protect } from "./owned.ts";
+import { at, LIVE, NEVER, q } from "./names.ts";
+import { ownerIsSeen, protect, type Roles, rolesOf, showAll, unguarded } from "./owned.ts";
 
 /** A hash of all that a view's declaration says, functions as their texts. When it changes, the view must be rebuilt. */
 export const shapeOf = ({ name, shape }: View): string =>
@@ -81,26 +81,34 @@ export async function createTables(db: Db, view: Projection | Totals, namespace:
   await protectTables(db, view, namespace);
 }
 
-/** Lets people see the rows of a build that are theirs. Totals add up rows of several organisations: only who sees all of them sees these. */
-export async function protectTables(db: Db, view: Projection | Totals, namespace: string): Promise<void> {
-  for (const table of tablesOf(view)) {
-    const id = table === `${view.name}_claims` ? "entity_id" : "id";
-    const seen = view.kind === "totals" ? null : ownerIsSeen(`'${view.entity}'`, `${q(table)}.${id}`);
-    await protect(db, at(namespace, table), seen);
-  }
+/** Whose the rows of a build's tables are. Totals add up rows of several organisations: only who sees all of them sees these. */
+const guardsOf = (view: Projection | Totals, namespace: string) =>
+  tablesOf(view).map((table) => ({
+    name: at(namespace, table),
+    seen:
+      view.kind === "totals"
+        ? null
+        : ownerIsSeen(`'${view.entity}'`, `${q(table)}.${table === `${view.name}_claims` ? "entity_id" : "id"}`),
+  }));
+
+/** Makes policies and grants where they are missing, of builds that an earlier version made, or that were copied from another server. Inside the caller's transaction. */
+export async function protectBuilds(db: Db, views: readonly View[], roles: Roles): Promise<boolean> {
+  const { rows } = await db.query<{ name: string; namespace: string }>(
+    "SELECT view AS name, place AS namespace FROM tributary.generation WHERE state <> 'left'",
+  );
+  const tables = rows.flatMap(({ name, namespace }) => {
+    const view = views.find((each) => each.name === name);
+    return view === undefined || view.kind === "sql" ? [] : guardsOf(view, namespace);
+  });
+  const missing = await unguarded(db, tables, roles);
+  for (const table of missing) await protect(db, table, roles);
+  for (const { name, namespace } of rows)
+    if (views.some((view) => view.name === name && view.kind === "sql") && namespace === LIVE)
+      await showAll(db, at(namespace, name));
+  return missing.length > 0;
 }
 
-/** Does so for the tables of builds that an earlier version made, inside the caller's transaction. */
-export async function protectBuilds(db: Db, views: readonly View[]): Promise<void> {
-  const { rows } = await db.query<{ name: string; namespace: string }>(
-    `SELECT view AS name, place AS namespace FROM tributary.generation WHERE kind = 'sql'
-     UNION SELECT g.view, g.place FROM tributary.generation g, json_array_elements_text(g.tables) AS t (name)
-     WHERE g.kind <> 'sql' AND to_regclass(format('%I.%I', g.place, t.name)) IS NOT NULL AND NOT EXISTS (
-       SELECT FROM pg_policies p WHERE p.schemaname = g.place AND p.tablename = t.name AND p.policyname = 'tributary_overseen')`,
-  );
-  for (const { name, namespace } of rows) {
-    const view = views.find((each) => each.name === name);
-    if (view?.kind === "sql") await grantTo(db, at(namespace, name), OVERSEER);
-    else if (view !== undefined) await protectTables(db, view, namespace);
-  }
+async function protectTables(db: Db, view: Projection | Totals, namespace: string): Promise<void> {
+  const roles = await rolesOf(db);
+  for (const table of guardsOf(view, namespace)) await protect(db, table, roles);
 }

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { verify } from "../../services/audit/index.ts";
 import { type OriginId, publicKeySchema } from "../../services/core/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
-import { askRefold, connectViews, copyAudit, SHARDS, shardOf } from "../../services/views/index.ts";
+import { askRefold, connectViews, copyAudit, rolesOf, SHARDS, shardOf } from "../../services/views/index.ts";
 import { FETCH_BYTES, openCursor } from "../../services/views/read/cursor.ts";
 import { number, registration } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
@@ -234,7 +234,7 @@ describe("an audit row with placeholders", () => {
 
   it("that somebody has blanked cannot be tried by a role that may not write there, or while something is in the way: the verdict says so", async () => {
     await hub.db.query(`CREATE ROLE reads LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA tributary, views TO reads;
-      GRANT SELECT ON ALL TABLES IN SCHEMA tributary, views TO reads; GRANT tributary_all_rows TO reads`);
+      GRANT SELECT ON ALL TABLES IN SCHEMA tributary, views TO reads; GRANT "${(await rolesOf(hub.db)).all_rows}" TO reads`);
     const url = Object.assign(new URL(hub.backends.postgres.url), { username: "reads", password: "x" }).href;
     const reader = await connectViews(url, "reads");
     const says = async (db: typeof reader) => {

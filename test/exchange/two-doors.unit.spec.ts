@@ -121,4 +121,25 @@ describe("what a door remembers of the newest seal", () => {
     expect((await first).seal.number).toBeGreaterThanOrEqual(before);
     expect((await second).seal.number).toBe(after);
   });
+
+  it("is asked for once at a time, however long an answer takes: answers never overtake one another", async () => {
+    let nowMs = 0;
+    const open: ((seal: Seal) => void)[] = [];
+    const newest = rarely(
+      () => new Promise((resolve) => open.push(resolve)),
+      () => nowMs,
+    );
+    const asked = [newest()];
+    nowMs = 60_000;
+    asked.push(newest(), newest());
+    await Promise.resolve();
+    expect(open).toHaveLength(1);
+    open[0]?.(seal(6));
+    expect((await Promise.all(asked)).map(({ number }) => number)).toEqual([6, 6, 6]);
+    // From then on it is old.
+    asked.push(newest());
+    expect(open).toHaveLength(2);
+    open[1]?.(seal(7));
+    expect((await asked[3])?.number).toBe(7);
+  });
 });

@@ -22,8 +22,9 @@ import {
   makeKey,
   SCOPE_APPEND,
   SCOPE_ENROL,
+  type Surface,
 } from "../../services/http/index.ts";
-import { type Ingress, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, type IngressOptions, startIngress } from "../../services/ingress/index.ts";
 import type { Backends } from "../../services/local/index.ts";
 import { type Log, openHubOrigin, openLog, signNotes } from "../../services/log/index.ts";
 import { fitsViews, type View } from "../../services/merge/engine.ts";
@@ -47,6 +48,12 @@ export const stateOf = ({ nats, eventstore, postgres }: Backends, httpUrl = ""):
   postgresUrl: postgres.url,
   httpUrl,
 });
+
+/** What further routes at a door may need of its hub. */
+export interface DoorParts extends Pick<TestHub, "dir" | "backends" | "key" | "log" | "registry" | "gate" | "projections"> {
+  readonly ring: Keyring;
+  readonly say: (event: Record<string, unknown>) => void;
+}
 
 /** A hub on real servers, in this process but for the servers. */
 export interface TestHub {
@@ -78,6 +85,7 @@ export interface TestHub {
  * `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. `views`: beside the project's own.
  * `isNarrow`: the door looks at what the views' columns can hold, as a hub's door does; without it, the fold meets what they cannot.
  * `announces`: what is registered becomes events, as at a hub that was started by command.
+ * `also`: further routes at its door.
  * `servesPulls`: its doors answer pulls from PostgreSQL, for the views that it folds.
  * Its event store runs in this process, and its database stands in a server that other tests use too (`servers.ts`): tests that kill either start servers of their own.
  */
@@ -87,12 +95,14 @@ export async function openTestHub({
   isNarrow = false,
   announces = false,
   servesPulls = false,
+  also = null,
 }: {
   readonly schemas?: string;
   readonly views?: readonly View[];
   readonly isNarrow?: boolean;
   readonly announces?: boolean;
   readonly servesPulls?: boolean;
+  readonly also?: ((parts: DoorParts, ...known: Parameters<NonNullable<IngressOptions["also"]>>) => readonly Surface[]) | null;
 } = {}): Promise<TestHub> {
   const dir = newDir("hub");
   // As root, PostgreSQL runs as another user, who must reach its folder.
@@ -128,9 +138,10 @@ export async function openTestHub({
       ...(registry === null ? {} : { registry }),
       ...(isNarrow ? { fits: fitsViews(projections, hubGate.read) } : {}),
       keys: ring,
-      ...(announces && registry !== null
-        ? { also: (keeper: Doorkeeper) => [registrySurface(registry, authorizeBy(keeper))] }
-        : {}),
+      also: (keeper: Doorkeeper, revoked) => [
+        ...(announces && registry !== null ? [registrySurface(registry, authorizeBy(keeper))] : []),
+        ...(also?.({ dir, backends, key, log, ring, registry, gate: hubGate, projections, say }, keeper, revoked) ?? []),
+      ],
       requireKeys,
       settled: settledIn(() => hub?.db ?? null),
       ...(pulls === null ? {} : { pulls }),

@@ -26,7 +26,7 @@ const DESCRIBED = `
   SELECT 5, c.relname, '', format(E'VIEW %I.%I AS\\n%s', n.nspname, c.relname, pg_get_viewdef(c.oid))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'v' AND n.nspname = ANY($1)
   UNION ALL
-  SELECT 6, tablename, policyname, format(E'POLICY %I ON %I.%I FOR %s TO %s USING\\n%s', policyname, schemaname, tablename, cmd, array_to_string(roles, ', '), qual)
+  SELECT 6, tablename, policyname, format(E'POLICY %I ON %I.%I FOR %s TO %s USING\\n%s', policyname, schemaname, tablename, cmd, regexp_replace(array_to_string(roles, ', '), '_' || current_database() || '\\M', '_NAME', 'g'), qual)
     FROM pg_policies WHERE schemaname = ANY($1)
   UNION ALL
   SELECT 7, c.relname, '', format('TABLE %I.%I ENABLE ROW LEVEL SECURITY', n.nspname, c.relname)

@@ -1,15 +1,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { viewsSurface } from "../../services/api/index.ts";
-import {
-  EVERYBODY,
-  isJsonObject,
-  type JsonObject,
-  type JsonValue,
-  QUARANTINE_ENTITY,
-  RELEASED,
-  type Viewer,
-} from "../../services/core/index.ts";
+import { EVERYBODY, isJsonObject, type JsonObject, QUARANTINE_ENTITY, RELEASED, type Viewer } from "../../services/core/index.ts";
 import { type Field, type NewEvent, openField } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { defineProjection, manual, set, text } from "../../services/merge/index.ts";
@@ -24,6 +16,7 @@ import {
   casesOf,
   connectViews,
   type Db,
+  rolesOf,
   rows,
 } from "../../services/views/index.ts";
 import { openApi, type TestApi, type Who } from "../support/api.ts";
@@ -264,7 +257,7 @@ describe("rows as of a time", () => {
     const { rows: held } = await hub.db.query(
       "SELECT origin, seq::float8, hash, schema_subject, schema_version FROM tributary.quarantine",
     );
-    const [{ origin, seq, hash, schema_subject: subject, schema_version: version }] = held as [Record<string, JsonValue>];
+    const { origin, seq, hash, schema_subject: subject, schema_version: version } = held[0];
     await hub.settle([
       {
         ...{ type: RELEASED, entity: { type: QUARANTINE_ENTITY, id: `${origin}/${seq}` }, actor: "operator" },
@@ -290,8 +283,9 @@ describe("rows as of a time", () => {
     const { rows } = await hub.db.query("SELECT max(position) AS at FROM tributary.audit");
     expect([(await asks(HEALTH)).rows, (await asks(EVERYBODY)).rows]).toEqual([rows, rows]);
     const { rows: may } = await hub.db.query(
-      `SELECT has_function_privilege('tributary_all_rows', 'tributary.position_at(timestamptz)', 'EXECUTE') AS may,
+      `SELECT has_function_privilege($1, 'tributary.position_at(timestamptz)', 'EXECUTE') AS may,
          (SELECT proconfig FROM pg_proc WHERE proname = 'position_at') AS path`,
+      [(await rolesOf(hub.db)).all_rows],
     );
     expect(may).toEqual([{ may: false, path: ["search_path=pg_catalog, pg_temp"] }]);
   });

@@ -1,6 +1,6 @@
 import type { Viewer } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
-import { ORGS, OVERSEER, READER } from "../names.ts";
+import { ORGS, type RoleKind, roleSql } from "../names.ts";
 import { inSnapshot } from "./snapshot.ts";
 
 /**
@@ -10,8 +10,11 @@ import { inSnapshot } from "./snapshot.ts";
 export function asViewer<T>(db: Db, { orgs }: Viewer, work: () => Promise<T>): Promise<T> {
   return inSnapshot(db, async () => {
     // The role comes last: neither role may do more than the hub's user, and nothing in `work` can take another one, since all that `work` sends are statements of `views`.
-    await db.query("SELECT set_config($1, $2, true), set_config('row_security', 'on', true)", [ORGS, (orgs ?? []).join(",")]);
-    await db.query(`SET LOCAL ROLE ${orgs === null ? OVERSEER : READER}`);
+    const kind: RoleKind = orgs === null ? "overseer" : "reader";
+    await db.query(
+      `SELECT set_config($1, $2, true), set_config('row_security', 'on', true), set_config('role', ${roleSql("$3::text")}, true)`,
+      [ORGS, (orgs ?? []).join(","), kind],
+    );
     return work();
   });
 }
