@@ -48,7 +48,7 @@ const GUARDS: Readonly<Record<string, string | null>> = {
   decision_row: ofEntity("decision_row"),
   parked: ofEntity("parked"),
   // A case of one entity is its owner's. One of a key that entities share has a `count`, and one of a total has `values`: these go by the entities of all, and nobody's organisation is shown them.
-  case_row: `${isSeen("case_row.org")} OR (case_row.org IS NULL AND about -> 'count' IS NULL AND about -> 'values' IS NULL AND ${ownerIsSeen("case_row.entity_type", "case_row.subject")})`,
+  case_row: `${isSeen("case_row.org")} OR (about -> 'count' IS NULL AND about -> 'values' IS NULL AND ${ownerIsSeen("case_row.entity_type", "case_row.subject")})`,
   case_note: ofNotedCase("case_note"),
   case_note_beyond: ofNotedCase("case_note_beyond"),
   feed: ofEntity("feed"),

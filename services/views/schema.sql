@@ -573,7 +573,7 @@ POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_read
 POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader_NAME USING
-((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR ((org IS NULL) AND ((about -> 'count'::text) IS NULL) AND ((about -> 'values'::text) IS NULL) AND (EXISTS ( SELECT
+((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (((about -> 'count'::text) IS NULL) AND ((about -> 'values'::text) IS NULL) AND (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
 POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING

@@ -19,6 +19,7 @@ import {
   rolesOf,
   rows,
 } from "../../services/views/index.ts";
+import { overallIdOf } from "../../services/views/write/case-of.ts";
 import { openApi, type TestApi, type Who } from "../support/api.ts";
 import { gate, number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
@@ -142,6 +143,20 @@ describe("a case of a key that entities of several organisations share (I42)", (
     expect(members(await one(EVERYBODY, ACROSS))).toEqual([50, 51].map(number));
     const entity = { type: "beneficiary", id: number(51) };
     expect(await asViewer(db, HEALTH, () => casesOf(db, entity))).toEqual([]);
+  });
+
+  it("is not taken for the case of an entity whose id is spelt as the key is", async () => {
+    const id = JSON.stringify(ACROSS);
+    await send("health", [registration(id, { registration_no: number(52) })]);
+    expect(
+      await asViewer(db, HEALTH, () =>
+        caseById(db, overallIdOf({ view: "phones", kind: "invariant", rule: "phone_once", subject: id })),
+      ),
+    ).toBeNull();
+    expect(
+      (await asViewer(db, HEALTH, () => db.query("SELECT FROM tributary.owner WHERE entity_id = $1", [id]))).rows,
+    ).toHaveLength(1);
+    expect(await about(HEALTH, ACROSS)).toEqual([]);
   });
 
   it("is one case for an organisation, and one for whoever sees everything, where all of its entities are of that organisation", async () => {
