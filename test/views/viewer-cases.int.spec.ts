@@ -147,7 +147,7 @@ describe("a case of a key that entities of several organisations share (I42)", (
 
   it("is not taken for the case of an entity whose id is spelt as the key is", async () => {
     const id = JSON.stringify(ACROSS);
-    await send("health", [registration(id, { registration_no: number(52) })]);
+    await send("health", [update(id, { village: "probe" })]);
     expect(
       await asViewer(db, HEALTH, () =>
         caseById(db, overallIdOf({ view: "phones", kind: "invariant", rule: "phone_once", subject: id })),
