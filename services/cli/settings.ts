@@ -64,6 +64,21 @@ const serverSays = (text: string, ...schemes: readonly string[]): string | null 
   isUrl(text, ...schemes) ? null : `it is not an address that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`;
 const natsSays = (text: string): string | null => (isNatsUrl(text) ? null : serverSays(text, "nats:", "tls:"));
 
+/** The bounds of one question of GraphQL: what each is by default, and the most that it may be. docs/api.md says what they bound. */
+export const QUESTION_LIMITS = {
+  maxDepth: { usual: 12, most: 100 },
+  maxCost: { usual: 50_000, most: 100_000_000 },
+  maxAliases: { usual: 30, most: 10_000 },
+  maxTokens: { usual: 2_000, most: 1_000_000 },
+  maxBodyBytes: { usual: 1_048_576, most: 16_777_216 },
+  maxPageRows: { usual: 1_000, most: 100_000 },
+  pageRows: { usual: 50, most: 100_000 },
+} as const;
+type QuestionLimit = keyof typeof QUESTION_LIMITS;
+const isQuestionLimit = (name: string): name is QuestionLimit => Object.hasOwn(QUESTION_LIMITS, name);
+const LIMIT_NAMES = Object.keys(QUESTION_LIMITS).filter(isQuestionLimit);
+const limitSays = (name: QuestionLimit) => whole(1, QUESTION_LIMITS[name].most);
+
 /** What a configuration file may say. */
 const fileSchema = z.strictObject({
   data: path.optional(),
@@ -84,6 +99,17 @@ const fileSchema = z.strictObject({
       nats: checked(natsSays).optional(),
       eventstore: checked((text) => serverSays(text, "esdb:", "esdb+discover:")).optional(),
       postgres: checked((text) => serverSays(text, "postgres:", "postgresql:")).optional(),
+    })
+    .optional(),
+  limits: z
+    .strictObject({
+      maxDepth: counted(limitSays("maxDepth")).optional(),
+      maxCost: counted(limitSays("maxCost")).optional(),
+      maxAliases: counted(limitSays("maxAliases")).optional(),
+      maxTokens: counted(limitSays("maxTokens")).optional(),
+      maxBodyBytes: counted(limitSays("maxBodyBytes")).optional(),
+      maxPageRows: counted(limitSays("maxPageRows")).optional(),
+      pageRows: counted(limitSays("pageRows")).optional(),
     })
     .optional(),
   ports: z.strictObject({ nats: port.optional(), eventstore: port.optional(), postgres: port.optional() }).optional(),
@@ -146,6 +172,13 @@ export const SETTINGS: readonly Setting[] = [
     ...{ key: "origins", variable: "TRIBUTARY_ORIGINS", usual: "none" },
     says: (text) => originsIn(text).flatMap((origin) => originSays(origin) ?? [])[0] ?? null,
   },
+  ...LIMIT_NAMES.map((name) => ({
+    key: `limits.${name}`,
+    // maxDepth is TRIBUTARY_MAX_DEPTH.
+    variable: `TRIBUTARY_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
+    usual: String(QUESTION_LIMITS[name].usual),
+    says: limitSays(name),
+  })),
   { key: "servers.nats", variable: "TRIBUTARY_NATS_URL", isSecret: true, usual: "a server of the hub's own", says: natsSays },
   {
     ...{ key: "servers.eventstore", variable: "TRIBUTARY_EVENTSTORE_URL", isSecret: true, usual: "a server of the hub's own" },
@@ -204,6 +237,15 @@ export function settingOf(key: string): string | undefined {
   if (problem !== null) throw new TributaryError("usage", problem, "Correct it, or unset it.");
   return process.env[setting.variable] || undefined;
 }
+
+/** The bounds of a question of GraphQL, as far as somebody has set them. Throws `usage` as `settingOf` does. */
+export const limitsGiven = (): Partial<Record<QuestionLimit, number>> =>
+  Object.fromEntries(
+    LIMIT_NAMES.flatMap((name) => {
+      const text = settingOf(`limits.${name}`);
+      return text === undefined ? [] : [[name, Number(text)]];
+    }),
+  );
 
 /** Throws `usage` with every environment variable whose value its setting cannot have. */
 export function checkEnvironment(): void {

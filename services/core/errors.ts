@@ -52,6 +52,7 @@ const CODES = {
   "backend-missing": { exit: 7, status: 503 },
   "backend-failed": { exit: 7, status: 503 },
   "sync-gave-up": { exit: 7, status: 503 },
+  "too-slow": { exit: 7, status: 429 },
   "disk-full": { exit: 8, status: 507 },
   "data-locked": { exit: 8, status: 409 },
   "data-corrupt": { exit: 8, status: 500 },

@@ -96,7 +96,7 @@ const MAX_WAITING = 200;
 export function inTurns(write: Write): Write {
   let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
-  return (events, shown) => {
+  return async (events, shown) => {
     if (waiting >= MAX_WAITING)
       throw new TributaryError(
         "backend-failed",

@@ -79,7 +79,7 @@ async function mendWaiting(deps: RebuildDeps, waiting: readonly Waiting[], upTo:
   const placedUpTo = deps.setBack === undefined ? null : furthestOf(await standing(deps));
   for (const { target, id } of waiting) {
     const entries = await historyOf({ ...deps, placedUpTo }, target, id, upTo);
-    const keepState = await scope([], upTo, () => refoldOne(deps, { target, id, entries, upTo }, { isLive: false }));
+    const { keepState } = await scope([], upTo, () => refoldOne(deps, { target, id, entries, upTo }, { isLive: false }));
     keepState();
   }
 }

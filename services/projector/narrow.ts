@@ -12,13 +12,17 @@ import { packState } from "../merge/engine.ts";
 import {
   askPlaced,
   askWaiting,
+  type ChangeNote,
   confirmPurges,
   type Db,
   inSavepoint,
   lockOrder,
+  noteChanges,
+  type PageChanges,
   type ParkedRow,
   rehearse,
   settleQuarantine,
+  tellPage,
   type ViewChanges,
   withPlaceholders,
   wordsOf,
@@ -132,6 +136,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     () => settleQuarantine(db, settlements),
     () => settleQuarantine(db, settlements, { isBare: true }),
   );
+  const { isCaseNote } = judged;
   await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
   await part("purge", () => confirmPurges(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
@@ -151,8 +156,27 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     notes.push(`audit: ${messageOf(unaudited)}; it has no row of the event`);
   }
   if (ordering !== null) await part("places", () => askPlaced(db, ordering, live.by));
+  await tellParts(io, { entry, through, settlements, isCaseNote, views: written });
   io.say({ event: "event-narrowed", of: `${entry.head.origin}/${entry.head.seq}`, position: entry.position.toString(), notes });
   return waiting;
+}
+
+/** Tells what an event changed. Its audit row may be missing or stand with placeholders, so its entity is noted; which cases it changed is not looked at closely. */
+async function tellParts(
+  { db }: Narrowing,
+  {
+    entry,
+    through,
+    settlements,
+    isCaseNote,
+    views,
+  }: Pick<PageChanges, "through" | "settlements" | "views"> & { readonly entry: LogEntry; readonly isCaseNote: boolean },
+): Promise<void> {
+  const rows = views.flatMap(({ target: { projection }, rows }) =>
+    rows.map(({ id }): ChangeNote => ({ kind: "row", view: projection.name, entity: { type: projection.entity, id } })),
+  );
+  await noteChanges(db, [...rows, ...(views.length > 0 ? [{ kind: "cases" } as const] : [])]);
+  await tellPage(db, { entries: [entry], through, views, settlements, caseNotes: isCaseNote ? [entry] : [] }, []);
 }
 
 /** What one event changes in a view, and the state of its entity before. */
@@ -215,7 +239,7 @@ async function writeTaken(
   taken: readonly (Taken & { readonly changes: ViewChanges })[],
 ): Promise<(Taken & { readonly error: unknown })[]> {
   const options = { tells: io.live !== null, alone: io.live?.alone ?? true };
-  const write = (some: typeof taken): Promise<void> =>
+  const write = (some: typeof taken): Promise<unknown> =>
     writeViews(
       io.db,
       some.map(({ changes }) => changes),

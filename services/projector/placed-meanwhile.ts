@@ -41,7 +41,7 @@ export async function foldPlacedMeanwhile({ deps, targets, positions, placedUpTo
       if (target.projection.entity !== entity.type || !naming.has(target.projection)) continue;
       const entries = await historyOf({ ...deps, placedUpTo }, target, entity.id, upTo);
       if (entries.length === 0) continue;
-      const keepState = await write(() => refoldOne(deps, { target, id: entity.id, entries, upTo }, { isLive: false }));
+      const { keepState } = await write(() => refoldOne(deps, { target, id: entity.id, entries, upTo }, { isLive: false }));
       keepState();
       done++;
     }

@@ -15,6 +15,7 @@ import {
   livePositions,
   noteReconciled,
   type Reconciled,
+  tellSwapped,
 } from "../views/index.ts";
 import { openBuild } from "./build.ts";
 import type { Progress, RebuildDeps, RebuildOptions } from "./building.ts";
@@ -80,6 +81,7 @@ export async function reconcile(
       // Projectors may hold states of the wrong rows in memory: they must read them again.
       if (repaired.length > 0) await changeLayout(db);
       for (const each of out) await noteReconciled(db, each);
+      if (repaired.length > 0) await tellSwapped(db, repaired);
       return out;
     });
     await makeFeed(deps);

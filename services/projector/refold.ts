@@ -6,6 +6,8 @@ import {
   answerAsked,
   askedAtOf,
   askedEntities,
+  type CaseChange,
+  caseNote,
   type Db,
   eventNamesOf,
   inSavepoint,
@@ -15,6 +17,7 @@ import {
   type Lease,
   type Member,
   moveShards,
+  noteChanges,
   notePassedOver,
   type ParkedRow,
   type PassedOver,
@@ -26,6 +29,7 @@ import {
   shownRow,
   sqlState,
   stayParked,
+  tellChanged,
   waitAtMost,
   wordsOf,
   writeHistory,
@@ -64,16 +68,17 @@ export async function refold(
       const { position } = lease;
       // Read before the transaction: reading a long history may take longer than PostgreSQL lets a transaction idle. The transaction checks that the shard is still ours.
       const entries = target === undefined || position === null ? null : await historyOf(deps, target, id, position);
-      const keepState = await inTransaction(db, async () => {
+      const refolded = await inTransaction(db, async () => {
         if (position !== null) await moveShards(db, [lease], layout, position);
         const done =
           target === undefined || position === null || entries === null
             ? null
             : await refoldOne(deps, { target, id, entries, upTo: position }, { isLive: true });
         await answerAsked(db, view, id, askedAt);
+        await done?.tell();
         return done;
       });
-      keepState?.();
+      refolded?.keepState();
       done++;
     }
   }
@@ -100,13 +105,14 @@ export async function mend(
   for (const { target, id } of waiting) {
     const askedAt = await askedAtOf(deps.reader, target.projection.name, id);
     const entries = await historyOf(deps, target, id, upTo);
-    const keepState = await inTransaction(db, async () => {
+    const refolded = await inTransaction(db, async () => {
       await moveShards(db, leases, layout, upTo);
       const done = await refoldOne(deps, { target, id, entries, upTo }, { isLive: true });
       await answerAsked(db, target.projection.name, id, askedAt);
+      await done.tell();
       return done;
     });
-    keepState();
+    refolded.keepState();
   }
 }
 
@@ -172,14 +178,13 @@ export interface ToRefold {
  *                                           ├ only an earlier one does ─▶ that is shown; parked at the event after it
  *                                           └ the database does not take it ─▶ left as it was, parked
  *
- * `isLive`: people are told, replaced versions and decisions are kept as superseded, and notes go to the audit. Call the returned function once the
- * transaction is committed.
+ * `isLive`: people are told, replaced versions and decisions are kept as superseded, and notes go to the audit.
  */
 export async function refoldOne(
   deps: RefoldDeps,
   { target, id, entries, upTo }: ToRefold,
   { isLive }: { readonly isLive: boolean },
-): Promise<() => void> {
+): Promise<RefoldedOne> {
   const { db, gate } = deps;
   await gate.ensure(entries.map(({ head }) => head.schema));
   // Parked entities are listed by a name that PostgreSQL can hold; the log has the entity's own name.
@@ -189,11 +194,40 @@ export async function refoldOne(
   );
   const written = "error" in folded ? folded : await writeRefolded(deps, folded.value, { target, id, entries, upTo }, isLive);
   if ("error" in written) await attempt(deps, target, () => stayParked(db, target, parkedFor(id, entries.at(-1), written.error)));
-  else if (isLive) await attempt(deps, target, () => notePassedOver(db, target.projection.name, written.value));
+  else if (isLive) await attempt(deps, target, () => notePassedOver(db, target.projection.name, written.value.passedOver));
   const isParked = "error" in written || !("value" in folded) || folded.value.parked !== null;
-  return () => {
-    for (const each of new Set([id, name])) target.states.refolded(each, isParked);
+  return {
+    async tell() {
+      if (isLive && "value" in written) await tellRefolded(db, target, { id: name, upTo, cases: written.value.cases });
+    },
+    keepState() {
+      for (const each of new Set([id, name])) target.states.refolded(each, isParked);
+    },
   };
+}
+
+/** An entity that was folded again. */
+export interface RefoldedOne {
+  /** Tells whoever follows the view. Call it last in the transaction. */
+  tell(): Promise<void>;
+  /** Call it once the transaction is committed. */
+  keepState(): void;
+}
+
+/** Notes that the rows of an entity have changed at no position of their own, and tells whoever follows them. */
+async function tellRefolded(
+  db: Db,
+  { projection: { name, entity } }: ViewTarget,
+  { id, upTo, cases }: { readonly id: string; readonly upTo: Position; readonly cases: readonly CaseChange[] },
+): Promise<void> {
+  await noteChanges(db, [{ kind: "row", view: name, entity: { type: entity, id } }, ...cases.map(caseNote)]);
+  await tellChanged(db, { views: [name], cases: cases.length > 0, syncs: false, range: [upTo, upTo] });
+}
+
+/** What writing a refolded entity left out, and the cases that followed. */
+interface WrittenAgain {
+  readonly passedOver: readonly PassedOver[];
+  readonly cases: readonly CaseChange[];
 }
 
 /** Does, in a savepoint, what the data may make fail. Returns what came of it. Throws failures of operation. */
@@ -206,28 +240,28 @@ async function attempt<T>({ db, insists }: RefoldDeps, target: ViewTarget, work:
   }
 }
 
-/** Replaces what stands by what folding gave; versions of the past that the database refuses are left out. Returns what was passed over. */
+/** Replaces what stands by what folding gave; versions of the past that the database refuses are left out. */
 async function writeRefolded(
   deps: RefoldDeps,
   folded: Refolded,
   { target, id, entries, upTo }: ToRefold,
   isLive: boolean,
-): Promise<Outcome<readonly PassedOver[]>> {
+): Promise<Outcome<WrittenAgain>> {
   const { db } = deps;
   const { changes } = folded;
   const whole = await attempt(deps, target, () => replaceEntity(db, id, folded, { upTo, isLive }));
-  if ("value" in whole) return { value: changes.passedOver };
+  if ("value" in whole) return { value: { passedOver: changes.passedOver, cases: whole.value.cases } };
   if (changes.history.length === 0) return whole;
   const left = await attempt(deps, target, () => replaceEntity(db, id, folded, { upTo, isLive, leavesHistory: true }));
   if ("error" in left) return left;
   const passedOver = [...changes.passedOver];
-  const { versions, knownFrom } = left.value;
+  const { versions, knownFrom, cases } = left.value;
   for (const version of versions) {
     const kept = await attempt(deps, target, () => writeHistory(db, target, [version], knownFrom));
     const entry = entries.find(({ position }) => position === version.position);
     if ("error" in kept && entry !== undefined) passedOver.push({ entry, error: wordsOf(kept.error) });
   }
-  return { value: passedOver };
+  return { value: { passedOver, cases } };
 }
 
 /** What would become of a parked entity if it were folded again. `untold`: a failure of operation kept it from being tried. */

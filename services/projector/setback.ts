@@ -19,6 +19,7 @@ import {
   type Db,
   foldedIncarnations,
   furthest,
+  generationsOf,
   incarnationOf,
   inTransaction,
   lastAudited,
@@ -26,6 +27,7 @@ import {
   noteIncarnation,
   setPositionsBack,
   takeShardsFromAll,
+  tellSwapped,
 } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
 import { takeForks } from "./forks.ts";
@@ -223,6 +225,7 @@ async function positionsBack({ db, say }: KeepUpDeps): Promise<void> {
       // A page that another process wrote before the feed is made again would be all that the feed says of its entities.
       await takeShardsFromAll(db);
       await clearFeedBeyond(db, to);
+      await tellSwapped(db, [...(await generationsOf(db, "live")).keys()]);
     }
     return moved;
   });

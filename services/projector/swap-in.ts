@@ -13,6 +13,7 @@ import {
   isLockedOut,
   prepareSwap,
   swap,
+  tellSwapped,
   waitAtMost,
 } from "../views/index.ts";
 import { type Build, openBuild } from "./build.ts";
@@ -55,6 +56,7 @@ export async function swapIn(deps: RebuildDeps, { retired, family, builds, begun
         await swap(db, { builds, retired, views, preparedAt, leaves: unattended !== undefined }, live);
         await deps.setBack?.cut(db);
         await beginFeed(db, views, new Set(builds.map(({ view }) => view)));
+        await tellSwapped(db, [...builds.map(({ view }) => view), ...retired]);
       });
       const message = clingingSays(await clingingToOld(db));
       if (message !== null) say({ event: "view-clung-to", message });

@@ -96,6 +96,20 @@ export {
   openViolations,
   type StandingValue,
 } from "./read/cases.ts";
+export {
+  type ChangedRow,
+  type ChangedRows,
+  changedRows,
+  checkFollowed,
+  type Followed,
+  followedView,
+  isChanged,
+  isFarBehind,
+  type MadeOf,
+  type MostChanged,
+  type Where,
+} from "./read/changed.ts";
+export { changedCases } from "./read/changed-cases.ts";
 export { declaredTypes, readColumns } from "./read/columns.ts";
 export type { Stated } from "./read/conditions.ts";
 export { answers, limitQueries } from "./read/connection.ts";
@@ -174,15 +188,19 @@ export {
 export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
 export { positionAsked } from "./read/position-asked.ts";
+export { presentOf } from "./read/present.ts";
 export {
   type QuarantineFilter,
   type QuarantineRate,
   type QuarantineRow,
   quarantine,
+  quarantineCount,
   quarantinedEvent,
+  quarantinePage,
   quarantineRates,
 } from "./read/quarantine.ts";
 export { type Readers, readersOf } from "./read/readers.ts";
+export { canResume, leastOf, type Present, type Resume, resumeIn, resumeText } from "./read/resume.ts";
 export {
   type AsOf,
   columnTypes,
@@ -202,6 +220,8 @@ export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
+export { type SyncedOrigin, syncsBetween } from "./read/syncs.ts";
+export { listenForChanges, type ToldChange } from "./read/told.ts";
 export { type Trail, trail } from "./read/trail.ts";
 export { type RowVersion, versionsOf } from "./read/versions.ts";
 export { asViewer } from "./read/viewer.ts";
@@ -223,6 +243,7 @@ export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
 export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
+export { type CaseChange, type ChangeNote, caseNote, noteChanges } from "./write/change-notes.ts";
 export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";
 export { lockFeed, placeCaseNotes, writeFeed } from "./write/feed.ts";
 export { writeHistory } from "./write/history.ts";
@@ -245,12 +266,12 @@ export {
   takeDue,
 } from "./write/outbox.ts";
 export { writeOwners } from "./write/owners.ts";
-export { askAgain, type Hold, writeChanges, writePage } from "./write/page.ts";
+export { askAgain, type Hold, tellPage, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";
 export { askPlaced, entitiesPlaced, lockOrder } from "./write/places.ts";
 export { writeQuarantine } from "./write/quarantine.ts";
-export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
+export { notePassedOver, type Refolded, type Replaced, replaceEntity, stayParked } from "./write/replace.ts";
 export {
   beforeSealing,
   boundShut,
@@ -265,4 +286,6 @@ export {
   writeSealed,
 } from "./write/seal.ts";
 export { settledAt, settleQuarantine } from "./write/settlement.ts";
+export { tellChanged } from "./write/tell.ts";
+export { tellSwapped } from "./write/tell-swapped.ts";
 export { writeViews } from "./write/view.ts";

@@ -29,7 +29,7 @@ const isSeen = (org: string): string => `${org} = ANY (${SEEN})`;
 export const ownerIsSeen = (type: string, id: string): string =>
   `EXISTS (SELECT FROM tributary.owner o WHERE o.entity_type = ${type} AND o.entity_id = ${id} AND ${isSeen("o.org")})`;
 
-const ofEntity = (table: string): string => ownerIsSeen(`${table}.entity_type`, `${table}.entity_id`);
+const ofEntity = (table: string, id = "entity_id"): string => ownerIsSeen(`${table}.entity_type`, `${table}.${id}`);
 const ofOrigin = isSeen("split_part(origin, '.', 1)");
 const ofAudit = (table: string): string =>
   `${isSeen(`${table}.org`)} OR (${table}.quarantine_code IS NULL AND ${ofEntity(table)})`;
@@ -54,6 +54,10 @@ const GUARDS: Readonly<Record<string, string | null>> = {
   feed: ofEntity("feed"),
   member: ofEntity("member"),
   held: ofEntity("held"),
+  // What is noted of a whole view belongs to nobody, and is shown to whoever sees anything.
+  change: `CASE WHEN kind = 'row' THEN ${ofEntity("change", "id")}
+    WHEN kind IN ('opened', 'case') THEN EXISTS (SELECT FROM tributary.case_row c WHERE c.id = change.id) OR EXISTS (SELECT FROM tributary.fork_case f WHERE f.id = change.id)
+    ELSE ${SEEN} IS NOT NULL END`,
   ...{
     bucket: null,
     segment: null,
@@ -72,6 +76,7 @@ const OPEN = [
   "incarnation",
   "seal",
   "projector",
+  "change_head",
   "view",
   "checkpoint",
   "decision",

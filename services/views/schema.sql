@@ -99,6 +99,16 @@ TABLE tributary.case_row COLUMN rule text NOT NULL
 TABLE tributary.case_row COLUMN says text NOT NULL
 TABLE tributary.case_row COLUMN subject text NOT NULL
 TABLE tributary.case_row COLUMN view text NOT NULL
+TABLE tributary.change COLUMN entity_type text
+TABLE tributary.change COLUMN id text
+TABLE tributary.change COLUMN kind text NOT NULL
+TABLE tributary.change COLUMN noted_at timestamp with time zone NOT NULL DEFAULT now()
+TABLE tributary.change COLUMN number bigint NOT NULL
+TABLE tributary.change COLUMN view text
+TABLE tributary.change_head COLUMN is_only boolean NOT NULL DEFAULT true
+TABLE tributary.change_head COLUMN life uuid NOT NULL DEFAULT gen_random_uuid()
+TABLE tributary.change_head COLUMN number bigint NOT NULL DEFAULT 0
+TABLE tributary.change_head COLUMN trimmed bigint NOT NULL DEFAULT 0
 TABLE tributary.debt COLUMN bucket text NOT NULL
 TABLE tributary.debt COLUMN device text NOT NULL
 TABLE tributary.debt COLUMN entity_id text
@@ -317,6 +327,9 @@ TABLE tributary.audit CONSTRAINT audit_pkey PRIMARY KEY (origin, seq)
 TABLE tributary.bucket CONSTRAINT bucket_pkey PRIMARY KEY (id)
 TABLE tributary.case_note CONSTRAINT case_note_pkey PRIMARY KEY (case_id, "position")
 TABLE tributary.case_row CONSTRAINT case_row_pkey PRIMARY KEY (view, generation, id)
+TABLE tributary.change CONSTRAINT change_pkey PRIMARY KEY (number)
+TABLE tributary.change_head CONSTRAINT change_head_is_only_check CHECK (is_only)
+TABLE tributary.change_head CONSTRAINT change_head_pkey PRIMARY KEY (is_only)
 TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, generation, entity_id, register, "position", superseded_at)
 TABLE tributary.feed CONSTRAINT feed_pkey PRIMARY KEY ("position", ordinal)
 TABLE tributary.feed_note CONSTRAINT feed_note_pkey PRIMARY KEY ("position")
@@ -370,6 +383,7 @@ END)) WHERE ((entity_type = 'order-note'::text) AND (type = 'order.noted'::text)
 CREATE INDEX audit_taken ON tributary.audit USING btree ("position") WHERE (taken_by IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
 CREATE INDEX case_of ON tributary.case_row USING btree (of) WHERE (of IS NOT NULL)
+CREATE INDEX case_by_id ON tributary.case_row USING btree (id)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
 CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))
 CREATE INDEX debt_open ON tributary.debt USING btree (since) WHERE ("position" IS NULL)
@@ -576,6 +590,36 @@ POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader_NAME 
 ((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (((about -> 'count'::text) IS NULL) AND ((about -> 'values'::text) IS NULL) AND (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
+
+CASE kind
+    WHEN 'register'::text THEN (EXISTS ( SELECT
+       FROM owner o
+      WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+    ELSE ((COALESCE(json_array_length(
+    CASE json_typeof((about -> 'members'::text))
+        WHEN 'array'::text THEN (about -> 'members'::text)
+        ELSE NULL::json
+    END), 0) = COALESCE(((about ->> 'count'::text))::integer, 1)) AND (NOT (EXISTS ( SELECT
+       FROM json_array_elements((case_row.about -> 'members'::text)) m(value)
+      WHERE (NOT (EXISTS ( SELECT
+               FROM owner o
+              WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = (m.value ->> 'entity'::text)) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))))))
+END
+POLICY tributary_overseen ON tributary.change FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
+true
+POLICY tributary_seen ON tributary.change FOR SELECT TO tributary_reader_NAME USING
+
+CASE
+    WHEN (kind = 'row'::text) THEN (EXISTS ( SELECT
+       FROM owner o
+      WHERE ((o.entity_type = change.entity_type) AND (o.entity_id = change.id) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
+    WHEN (kind = ANY (ARRAY['opened'::text, 'case'::text])) THEN ((EXISTS ( SELECT
+       FROM case_row c
+      WHERE (c.id = change.id))) OR (EXISTS ( SELECT
+       FROM fork_case f
+      WHERE (f.id = change.id))))
+    ELSE (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array) IS NOT NULL)
+END
 POLICY tributary_overseen ON tributary.debt FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 POLICY tributary_overseen ON tributary.decision_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
@@ -646,6 +690,7 @@ TABLE tributary.bucket ENABLE ROW LEVEL SECURITY
 TABLE tributary.case_note ENABLE ROW LEVEL SECURITY
 TABLE tributary.case_note_beyond ENABLE ROW LEVEL SECURITY
 TABLE tributary.case_row ENABLE ROW LEVEL SECURITY
+TABLE tributary.change ENABLE ROW LEVEL SECURITY
 TABLE tributary.debt ENABLE ROW LEVEL SECURITY
 TABLE tributary.decision_row ENABLE ROW LEVEL SECURITY
 TABLE tributary.feed ENABLE ROW LEVEL SECURITY

@@ -170,6 +170,23 @@ describe("people decide", () => {
     ]);
   });
 
+  it("that a view try again what it could not fold, of theirs", async () => {
+    const parked = async (token: string) =>
+      (at(await hub.ask(token, "{ parked { view entity } }"), "parked") as readonly { view: string; entity: string }[]).map(
+        ({ view, entity: of }) => `${view}/${of}`,
+      );
+    expect([await parked(amina), await parked(hana)]).toEqual([[`risky/${number(2)}`], [`risky/${number(12)}`]]);
+    const retry = (token: string, names: string) => hub.ask(token, `mutation { retryParked(view: "risky"${names}) }`);
+    expect(codeOf(await retry(amina, `, names: ["risky/${number(12)}"]`))).toBe("not-found");
+    const asked = async () => (await hub.db.query("SELECT entity_id FROM tributary.refold WHERE view = 'risky'")).rowCount;
+    expect(await asked()).toBe(0);
+    // All, and so those that are theirs.
+    expect((await retry(amina, "")).data).toEqual({ retryParked: 1 });
+    expect((await hub.ask(await hub.person("nobodys", "coordinator"), "mutation { retryParked }")).data).toEqual({
+      retryParked: 0,
+    });
+  });
+
   it("which policies hold, and what a site would be given", async () => {
     const policy = `{name: "all-people", for: {sites: ["base", "nowhere"]}, entities: {beneficiary: {}}}`;
     const before = await hub.ask(

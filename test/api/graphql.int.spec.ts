@@ -144,6 +144,18 @@ describe("rows", () => {
     expect(codeOf(await views(`beneficiaries(after: "e30")`))).toBe("input-malformed");
   });
 
+  it("are not found by a place that nobody was given", async () => {
+    const forged = (...parts: readonly unknown[]) => Buffer.from(JSON.stringify(parts)).toString("base64url");
+    for (const query of [
+      `{ views { beneficiaries(sort: household_size, after: "${forged("beneficiaries household_size false", "many", "x")}") { next } } }`,
+      `{ views { beneficiaries(after: "${forged("beneficiaries id false", null)}") { next } } }`,
+      `{ views { beneficiaries(after: "${forged("beneficiaries id false", 5, {})}") { next } } }`,
+      `{ history(entity: ${entity(1)}, after: "${forged("history beneficiaries", "many")}") { view } }`,
+      `{ quarantine(after: "${forged("quarantine", "99999999999999999999")}") { total } }`,
+    ])
+      expect([query, codeOf(await hub.ask(amina, query))]).toEqual([query, "input-malformed"]);
+  });
+
   it("are shown as they were, at a position or a time", async () => {
     const before = String(at(await views("beneficiaries"), "views", "beneficiaries", "through"));
     const time = new Date().toISOString();
@@ -196,6 +208,23 @@ describe("rows", () => {
     expect(codeOf(await hub.ask(ruth, `{ views { names(where: [{column: "nobody", eq: 1}]) { rows } } }`))).toBe(
       "input-malformed",
     );
+  });
+});
+
+describe("quarantined events", () => {
+  it("come in pages, filtered and counted", async () => {
+    const page = (more: string) => hub.ask(ruth, `{ quarantine(${more}) { total next events { name site state } } }`);
+    const first = await page("first: 1, state: held");
+    expect(first.data?.quarantine).toMatchObject({ total: 2, next: expect.any(String), events: [{ state: "held" }] });
+    const second = await page(`first: 1, state: held, after: "${String(at(first, "quarantine", "next"))}"`);
+    expect(second.data?.quarantine).toMatchObject({ total: 2, next: null });
+    expect(at(second, "quarantine", "events", 0, "name")).not.toBe(at(first, "quarantine", "events", 0, "name"));
+    expect((await page(`subject: "beneficiary-update", version: 9`)).data?.quarantine).toEqual({
+      total: 0,
+      next: null,
+      events: [],
+    });
+    expect(at(await hub.ask(amina, "{ quarantine(first: 1) { total } }"), "quarantine", "total")).toBe(1);
   });
 });
 

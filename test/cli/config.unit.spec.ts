@@ -1,9 +1,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { GRAPHQL_LIMITS } from "../../services/api/graphql/limits.ts";
 import { foldersHere, loadForms, loadViews } from "../../services/cli/folders.ts";
 import { SCHEMAS_DIR } from "../../services/cli/program.ts";
-import { settingOf, withSettings } from "../../services/cli/settings.ts";
+import { limitsGiven, QUESTION_LIMITS, settingOf, withSettings } from "../../services/cli/settings.ts";
 import { runHere } from "../support/here.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -33,6 +34,23 @@ describe("a configuration file", () => {
     });
     expect(settingOf("org")).toBeUndefined();
     expect(process.env.TRIBUTARY_PROJECTIONS).toBeUndefined();
+  });
+
+  it("bounds a question of GraphQL, each bound within what it may be", async () => {
+    const file = fileIn(tempDir(), "own.json", JSON.stringify({ limits: { maxDepth: 7, maxPageRows: 200 } }));
+    process.env.TRIBUTARY_MAX_PAGE_ROWS = "300";
+    try {
+      await withSettings(file, none, async () => expect(limitsGiven()).toEqual({ maxDepth: 7, maxPageRows: 300 }));
+    } finally {
+      delete process.env.TRIBUTARY_MAX_PAGE_ROWS;
+    }
+    expect(limitsGiven()).toEqual({});
+    const wrong = fileIn(tempDir(), "own.json", JSON.stringify({ limits: { maxDepth: 0, maxTokens: 10_000_000, width: 1 } }));
+    const refusal = withSettings(wrong, none, async () => {});
+    await expect(refusal).rejects.toThrow("limits.maxDepth: it is not a whole number from 1 to 100");
+    await expect(refusal).rejects.toThrow("limits.width: there is no such setting");
+    // The hub's own defaults are those that `config check` tells.
+    expect(Object.fromEntries(Object.entries(QUESTION_LIMITS).map(([name, { usual }]) => [name, usual]))).toEqual(GRAPHQL_LIMITS);
   });
 
   it("counts after the environment, which counts after options", async () => {

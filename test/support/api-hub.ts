@@ -6,12 +6,14 @@ import { openApiHub } from "../../services/cli/api-hub.ts";
 import type { Role } from "../../services/core/index.ts";
 import { type Field, type NewEvent, openField } from "../../services/field/index.ts";
 import { fixedPeople, gatekeeper, issuePersonToken, issueToken, NO_PEOPLE } from "../../services/http/index.ts";
-import { defineProjection, defineSql, json, manual, set, text, timestamp } from "../../services/merge/index.ts";
+import { defineProjection, defineSql, json, manual, map, set, text, timestamp } from "../../services/merge/index.ts";
 import { gate, number, ORG, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "./hub.ts";
 
 /** Words that stand in what each organisation writes of its own. */
 export const [AMBER, BRICK] = ["amberword", "brickword"];
 export const OTHER = "health";
+/** Whoever moves there is parked. */
+const PARKED = "nowhere land";
 
 export const phones = defineProjection({
   name: "phones",
@@ -20,6 +22,19 @@ export const phones = defineProjection({
   resolve: { phone: manual },
   events: { "beneficiary.registered": set(), "beneficiary.updated": set() },
   invariants: { not_zero: { problem: ({ phone }) => (phone === "+254700000000" ? "it is no number" : null) } },
+});
+/** A view that cannot take some events: their entities are parked. */
+const risky = defineProjection({
+  name: "risky",
+  entity: "beneficiary",
+  columns: { village: text() },
+  events: {
+    "beneficiary.registered": set("village"),
+    "beneficiary.updated": map(({ data }) => {
+      if (data.village === PARKED) throw new Error(`there is no place for ${String(data.given_name)}`);
+      return { village: data.village ?? null };
+    }),
+  },
 });
 const names = defineSql({ name: "names", sql: "SELECT id, given_name FROM views.beneficiaries", needs: ["beneficiaries"] });
 
@@ -53,8 +68,7 @@ export async function openApiTestHub({ limits }: { readonly limits?: Partial<Gra
   const hub = await openTestHub({
     schemas: SCHEMAS,
     announces: true,
-    isNarrow: true,
-    views: [phones, names],
+    views: [phones, risky, names],
     also: ({ dir, backends, key, log, ring, registry, gate: hubGate, projections, say }, keeper, revoked) => {
       if (registry === null) throw new Error("this hub has a registry");
       writeFileSync(join(dir, "signing-key.json"), JSON.stringify(key));
@@ -129,7 +143,13 @@ export async function asked(url: string, request: RequestInit): Promise<Told> {
   return { status: response.status, text, data: body.data ?? null, errors: body.errors ?? [] };
 }
 
-/** People of both organisations, conflicts, a broken invariant and a quarantined event at each. */
+const PROPOSED = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  tributary: { entity: "well", events: ["well.dug"] },
+  type: "object",
+};
+
+/** People of both organisations, conflicts, a broken invariant, a quarantined event, a parked entity, a proposed schema and an owed purge at each. */
 export async function fill(hub: ApiTestHub): Promise<void> {
   const of = async (org: string, first: number, word: string): Promise<void> => {
     const named = { given_name: word };
@@ -137,6 +157,17 @@ export async function fill(hub: ApiTestHub): Promise<void> {
       registration(number(first), { ...named, phone: `+25470000000${first % 10}`, household_size: 5 }),
       registration(number(first + 1), { ...named, phone: "+254700000077", household_size: 2 }),
       registration(number(first + 2), { ...named, phone: "+254700000000", household_size: 9 }),
+    ]);
+    await hub.send(org, [update(number(first + 1), { village: PARKED, given_name: word })]);
+    await hub.registry?.propose(
+      `wanted-by-${org}`,
+      1,
+      { kind: "json", text: JSON.stringify({ ...PROPOSED, title: word }), references: [] },
+      `${org}.base.t1`,
+    );
+    await hub.db.query("INSERT INTO tributary.debt (device, bucket, seal) VALUES ($1, $2, 1)", [
+      `${org}.base.t1`,
+      `bucket of ${word}`,
     ]);
     await hub.send(org, [update(number(first + 3), { household_size: 900, village: word })], { keepsInvalid: true });
   };

@@ -276,7 +276,9 @@ describe("a decision that is replaced when its entity is folded again", () => {
     await refoldedWith("Aminah", 300);
     await built({ 10: "AMINAH" }, 500, {
       isPrepared: true,
-      between: (build) => writeViews(db, [{ ...decided(build, "AMINAH"), rows: [], history: [] }], { tells: false, alone: true }),
+      between: async (build) => {
+        await writeViews(db, [{ ...decided(build, "AMINAH"), rows: [], history: [] }], { tells: false, alone: true });
+      },
     });
     expect(await current()).toEqual(["AMINAH"]);
     expect(await past()).toEqual([

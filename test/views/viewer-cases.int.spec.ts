@@ -198,8 +198,13 @@ describe("a case of a key that entities of several organisations share (I42)", (
     expect((await one(EVERYBODY, SHARED)).state).toBe("open");
     // Nobody decides the same twice: where there are no others, it is accepted for whoever sees everything.
     const same = await one(HEALTH, OWN);
+    const { from } = (await hub.db.query("SELECT number AS from FROM tributary.change_head")).rows[0];
     await note("case.accepted", same.id, { mark: same.mark });
-    expect((await one(EVERYBODY, OWN)).state).toBe("accepted");
+    const across = await one(EVERYBODY, OWN);
+    expect(across.state).toBe("accepted");
+    // Those who follow what changes are told of both.
+    const { rows: told } = await hub.db.query("SELECT id FROM tributary.change WHERE kind = 'case' AND number > $1", [from]);
+    expect(told.map(({ id }) => id).sort()).toEqual([same.id, across.id].sort());
     // What is accepted across all would tell an organisation what the others have.
     await note("case.accepted", (await one(EVERYBODY, ACROSS)).id, { mark: (await one(EVERYBODY, ACROSS)).mark });
     expect(await about(HEALTH, ACROSS)).toEqual([]);

@@ -31,7 +31,7 @@ const HEALTH: Viewer = { orgs: ["health"] };
 
 /** Tables without a row of any organisation. */
 const OPEN = new Set(
-  ["migration", "generation", "shard", "incarnation", "projector", "seal", "told", "feed_scope", "feed_shut"].map(
+  ["migration", "generation", "shard", "incarnation", "projector", "seal", "told", "feed_scope", "feed_shut", "change_head"].map(
     (name) => `tributary.${name}`,
   ),
 );

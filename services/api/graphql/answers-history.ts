@@ -1,5 +1,5 @@
 import { entityTrail, explainEntity, rowAsOf } from "../../audit/index.ts";
-import { type EntityRef, position, positionToText, rightWords, TributaryError } from "../../core/index.ts";
+import { type EntityRef, positionToText, rightWords, TributaryError } from "../../core/index.ts";
 import { entityViews, type Projection } from "../../merge/engine.ts";
 import {
   commonPosition,
@@ -13,7 +13,7 @@ import {
   versionsOf,
 } from "../../views/index.ts";
 import { liveViews } from "./answers-views.ts";
-import { cursorIn, cursorOf } from "./cursors.ts";
+import { cursorIn, cursorOf, positionIn } from "./cursors.ts";
 import type { Answers, ApiHub, Asking } from "./hub.ts";
 import { GRAPHQL_LIMITS, type GraphqlLimits, pageRows } from "./limits.ts";
 
@@ -52,7 +52,7 @@ function history({ entity, view, first, after }: OfView & { first?: number | nul
   const [at = null] = after == null ? [] : cursorIn(after, of, 1);
   return hub.reading.read(principal.viewer, async (db) => {
     await mustBeShown(db, entity);
-    const before = at === null ? null : position(BigInt(at));
+    const before = at === null ? null : positionIn(at);
     const found = await versionsOf(db, projection, { id: entity.id, before, limit: limit + 1 });
     const versions = found.slice(0, limit);
     const last = found.length > limit ? versions.at(-1) : undefined;

@@ -1,8 +1,8 @@
 import { isJsonObject, type JsonValue, type SchemaRef, TributaryError } from "../../core/index.ts";
 import { askAgain, examine, nameOf, parkedMeant, reject, release } from "../../desk/index.ts";
-import { parkedRows, type QuarantineRow, quarantineRates, quarantine as readQuarantine } from "../../views/index.ts";
+import { parkedRows, type QuarantineRow, quarantineCount, quarantinePage, quarantineRates } from "../../views/index.ts";
 import { liveViews } from "./answers-views.ts";
-import { cursorIn, cursorOf } from "./cursors.ts";
+import { cursorIn, cursorOf, positionIn } from "./cursors.ts";
 import { atDesk, byOf } from "./desk.ts";
 import { type Answers, type Asking, given } from "./hub.ts";
 import { GRAPHQL_LIMITS, pageRows } from "./limits.ts";
@@ -23,11 +23,12 @@ function quarantine({ first, after, ...filter }: QuarantineArgs, { hub, principa
   const limit = pageRows(first, { ...GRAPHQL_LIMITS, ...hub.limits });
   const [at = null] = after == null ? [] : cursorIn(after, "quarantine", 1);
   return hub.reading.read(principal.viewer, async (db) => {
-    const all = await readQuarantine(db, given(filter));
-    const behind = at === null ? all : all.filter(({ position }) => BigInt(position) > BigInt(at));
-    const events = behind.slice(0, limit).map(withName);
-    const last = behind.length > limit ? events.at(-1) : undefined;
-    return { events, next: last === undefined ? null : cursorOf("quarantine", [last.position]), total: all.length };
+    const behind = at === null ? null : positionIn(at);
+    const found = await quarantinePage(db, given(filter), { behind, limit: limit + 1 });
+    const events = found.slice(0, limit).map(withName);
+    const last = found.length > limit ? events.at(-1) : undefined;
+    const total = await quarantineCount(db, given(filter));
+    return { events, next: last === undefined ? null : cursorOf("quarantine", [last.position]), total };
   });
 }
 

@@ -1,5 +1,6 @@
-import { TributaryError } from "../../core/index.ts";
+import { maySee, TributaryError } from "../../core/index.ts";
 import { isLevel, type Kind, LEVELS, type Proposal, type Reference, type Registered, subjectName } from "../../gate/index.ts";
+import type { Principal } from "../../http/index.ts";
 import { type Answers, type ApiHub, type Asking, given } from "./hub.ts";
 
 interface GivenSchema {
@@ -40,6 +41,10 @@ const proposalOf = ({ subject, version, kind, text, fingerprint, by, proposedAtM
   proposedAt: new Date(proposedAtMs).toISOString(),
 });
 
+/** A proposal names who wrote by it: it is shown to their organisation, and to those who may register it. */
+const isShown = ({ by, org }: Proposal, { viewer, rights }: Principal): boolean =>
+  rights.includes("schemas:write") || maySee(viewer, org ?? by.slice(0, Math.max(0, by.indexOf("."))));
+
 function levelOf(level: string | null | undefined) {
   if (level === null || level === undefined) return undefined;
   if (isLevel(level)) return level;
@@ -54,7 +59,11 @@ export const schemaAnswers = {
       .map((name) => subjectOf(hub, name)),
   subject: ({ name }: { readonly name: string }, { hub }: Asking) =>
     hub.registry.subjects().includes(name) ? subjectOf(hub, name) : null,
-  proposals: (_: object, { hub }: Asking) => hub.registry.proposals().map(proposalOf),
+  proposals: (_: object, { hub, principal }: Asking) =>
+    hub.registry
+      .proposals()
+      .filter((proposal) => isShown(proposal, principal))
+      .map(proposalOf),
   checkSchema: (
     { subject, kind, text, references, level }: GivenSchema & { readonly level?: string | null },
     { hub, principal }: Asking,

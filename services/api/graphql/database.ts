@@ -57,11 +57,17 @@ export function openDatabase(
 
 /** PostgreSQL's code for a statement that was given up. */
 const GIVEN_UP = "57014";
+/** How its codes begin for values that it cannot read. */
+const OF_VALUES = "22";
 
 /** What the driver says may name tables, addresses and values: it goes to the hub's log, and whoever asked is told in our words. */
 function asOurs(error: unknown, statementMs: number, say: (event: Record<string, unknown>) => void): unknown {
-  if (isTributaryError(error)) return error;
   const because = { cause: error };
+  if (isTributaryError(error) && error.code === "backend-unreachable") {
+    say({ event: "api-database-away", message: messageOf(error) });
+    return new TributaryError("backend-unreachable", "the hub's database does not answer", "Ask again in a moment.", because);
+  }
+  if (isTributaryError(error)) return error;
   if (sqlState(error) === GIVEN_UP)
     return new TributaryError(
       "backend-failed",
@@ -74,6 +80,13 @@ function asOurs(error: unknown, statementMs: number, say: (event: Record<string,
       "not-permitted",
       "the database shows this to whoever sees the rows of every organisation only",
       "People of the hub's own organisation in the role auditor or admin do.",
+      because,
+    );
+  if (sqlState(error)?.startsWith(OF_VALUES) === true)
+    return new TributaryError(
+      "input-malformed",
+      "a value of the question is not one that the database can read",
+      "Ask with values as the schema shows them, and with cursors as they were given.",
       because,
     );
   say({ event: "api-question-failed", message: messageOf(error), state: sqlState(error) });

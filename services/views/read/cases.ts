@@ -99,6 +99,12 @@ export async function casesOf(db: Db, { type, id }: EntityRef): Promise<readonly
   return rows;
 }
 
+/** Cases by their ids, in the order of these. */
+export async function casesByIds(db: Db, ids: readonly string[]): Promise<readonly CaseRow[]> {
+  const { rows } = await db.query<CaseRow & Record<string, unknown>>(`${CASES} WHERE id = ANY($1) ORDER BY id`, [ids]);
+  return rows;
+}
+
 /** One case; `null`: there is no case of this id. Who sees everything is also given the case of one organisation alone, which lists leave out beside the one across all. */
 export async function caseById(db: Db, id: string): Promise<CaseRow | null> {
   const { rows } = await db.query<CaseRow & Record<string, unknown>>(`${SHOWN} FROM tributary.case_any WHERE id = $1`, [id]);

@@ -1,3 +1,4 @@
+import type { Position } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { seconds } from "./sql.ts";
 
@@ -45,16 +46,41 @@ export interface QuarantineFilter {
   readonly version?: number;
 }
 
+const PASSES = `($1::text IS NULL OR site = $1) AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR schema_subject = $3)
+       AND ($4::float8 IS NULL OR schema_version = $4) AND ($5::text IS NULL OR state = $5)`;
+const askedOf = ({ site, code, subject, version, state }: QuarantineFilter): unknown[] => [
+  ...[site ?? null, code ?? null, subject ?? null, version ?? null, state ?? null],
+];
+
 /** Quarantined events, in log order, as they are now: somebody who has just released one must not see it as held. Each belongs to one shard, so none is shown in part. */
 export async function quarantine(db: Db, filter: QuarantineFilter): Promise<readonly QuarantineRow[]> {
   const { rows } = await db.query<QuarantineRow & Record<string, unknown>>(
-    `${QUARANTINE}
-     WHERE ($1::text IS NULL OR site = $1) AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR schema_subject = $3)
-       AND ($4::float8 IS NULL OR schema_version = $4) AND ($5::text IS NULL OR state = $5)
-     ORDER BY quarantine.position`,
-    [filter.site ?? null, filter.code ?? null, filter.subject ?? null, filter.version ?? null, filter.state ?? null],
+    `${QUARANTINE} WHERE ${PASSES} ORDER BY quarantine.position`,
+    askedOf(filter),
   );
   return rows;
+}
+
+/** Some of them: at most `limit`, behind a position (`null`: from the first on). */
+export async function quarantinePage(
+  db: Db,
+  filter: QuarantineFilter,
+  { behind, limit }: { readonly behind: Position | null; readonly limit: number },
+): Promise<readonly QuarantineRow[]> {
+  const { rows } = await db.query<QuarantineRow & Record<string, unknown>>(
+    `${QUARANTINE} WHERE ${PASSES} AND ($6::bigint IS NULL OR quarantine.position > $6) ORDER BY quarantine.position LIMIT $7`,
+    [...askedOf(filter), behind, limit],
+  );
+  return rows;
+}
+
+/** How many there are. */
+export async function quarantineCount(db: Db, filter: QuarantineFilter): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    `SELECT count(*)::float8 AS count FROM tributary.quarantine WHERE ${PASSES}`,
+    askedOf(filter),
+  );
+  return rows[0]?.count ?? 0;
 }
 
 /** One quarantined event by its name, `origin/seq`; `null`: no event of this name ever was in quarantine. */

@@ -54,7 +54,7 @@ export const rowsPage = (db: Db, question: PageQuestion): Promise<RowsPage> =>
     const bind = (value: JsonValue): string => `$${values.push(value)}`;
     const conditions = [
       ...plan.conditions.map(({ condition, type }) => conditionSql(condition, type, bind)),
-      ...stated.map((each) => statedSql(each, typeFor(plan, view, each.column), bind)),
+      ...stated.map((each) => statedSql(each, typeFor(types, view, each.column), bind)),
     ];
     const source = `${past?.source ?? `views.${quoted(view)}`} t WHERE ${["true", ...conditions].join(" AND ")}`;
     const total = counts ? await countOf(db, source, values) : null;
@@ -79,7 +79,8 @@ export const rowsPage = (db: Db, question: PageQuestion): Promise<RowsPage> =>
     };
   });
 
-function typeFor({ types }: Plan, view: string, column: string): string {
+/** What PostgreSQL calls the type of a column. Throws `input-malformed` where there is no such column. */
+export function typeFor(types: ReadonlyMap<string, string>, view: string, column: string): string {
   const type = types.get(column);
   if (type === undefined)
     throw new TributaryError(

@@ -1,19 +1,26 @@
 import type { Db } from "../connect.ts";
 import { type CaseNow, caseIdOf, markOf, overallIdOf } from "./case-of.ts";
+import type { CaseChange } from "./change-notes.ts";
 import type { Notice } from "./notices.ts";
 
-/** Opens, changes and closes cases. Returns the notices about cases that are new or have changed. */
-export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Notice[]> {
+export interface WrittenCases {
+  /** About cases that are new or have changed. */
+  readonly notices: readonly Notice[];
+  readonly changed: readonly CaseChange[];
+}
+
+/** Opens, changes and closes cases. */
+export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<WrittenCases> {
   // Where a case occurs several times, the last holds. Cases are written in one order everywhere, so that no two processes ever wait for each other.
   const last = new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one]));
   const cases = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
-  await closeCases(
+  const changed = await closeCases(
     db,
     cases.filter(({ about }) => about === null),
   );
   const open = cases.filter(({ about }) => about !== null);
-  if (open.length === 0) return [];
-  const { rows } = await db.query<{ id: string; mark: string }>(
+  if (open.length === 0) return { notices: [], changed };
+  const { rows } = await db.query<CaseChange & { readonly [name: string]: unknown }>(
     `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position, org, of,
        opened_at, opened_position)
      SELECT x.*, now(), x.changed_position FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[],
@@ -24,7 +31,7 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
        opened_position = CASE WHEN c.closed_position IS NULL THEN c.opened_position ELSE excluded.opened_position END,
        opened_at = CASE WHEN c.closed_position IS NULL THEN c.opened_at ELSE excluded.opened_at END
      WHERE c.mark <> excluded.mark OR c.closed_position IS NOT NULL
-     RETURNING id, mark`,
+     RETURNING id, opened_position = changed_position AS opened`,
     [
       open.map(({ view }) => view),
       open.map(({ generation }) => generation),
@@ -41,10 +48,11 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
       open.map((one) => (one.org === undefined ? null : overallIdOf(one))),
     ],
   );
-  const changed = new Set(rows.map(({ id }) => id));
-  return open.flatMap((one) => {
+  for (const { id, opened } of rows) changed.push({ id, opened });
+  const told = new Set(rows.map(({ id }) => id));
+  const notices = open.flatMap((one) => {
     const id = caseIdOf(one);
-    if (!changed.has(id)) return [];
+    if (!told.has(id)) return [];
     return one.targets.map(
       (target): Notice => ({
         key: `${target}/case/${id}/${markOf(one)}`,
@@ -64,14 +72,16 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Not
       }),
     );
   });
+  return { notices, changed };
 }
 
-async function closeCases(db: Db, closed: readonly CaseNow[]): Promise<void> {
-  if (closed.length === 0) return;
-  await db.query(
+/** Closes cases. Returns those that were open. */
+async function closeCases(db: Db, closed: readonly CaseNow[]): Promise<CaseChange[]> {
+  if (closed.length === 0) return [];
+  const { rows } = await db.query<{ id: string }>(
     `UPDATE tributary.case_row c SET closed_position = x.position
      FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS x (view, generation, id, position)
-     WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL`,
+     WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL RETURNING c.id`,
     [
       closed.map(({ view }) => view),
       closed.map(({ generation }) => generation),
@@ -79,4 +89,5 @@ async function closeCases(db: Db, closed: readonly CaseNow[]): Promise<void> {
       closed.map(({ position }) => position),
     ],
   );
+  return rows.map(({ id }) => ({ id, opened: false }));
 }

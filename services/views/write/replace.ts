@@ -4,6 +4,7 @@ import type { HistoryRow, ParkedRow, PassedOver, ViewBuild, ViewChanges } from "
 import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 import { at } from "../names.ts";
+import type { CaseChange } from "./change-notes.ts";
 import { dropDecisions, keepSame, supersedeDecisions } from "./decisions.ts";
 import { correctFeed } from "./feed.ts";
 import { dropHistory, supersede, writeHistory } from "./history.ts";
@@ -26,13 +27,22 @@ export interface Replacing {
   readonly leavesHistory?: boolean;
 }
 
-/** Replaces all that a view has of an entity by the result of folding it again. Returns the versions of its row that are new, and the position from which on they are known. */
+export interface Replaced {
+  /** The versions of the row that are new. */
+  readonly versions: readonly HistoryRow[];
+  /** The position from which on they are known; `null`: from their own. */
+  readonly knownFrom: Position | null;
+  /** The cases that were opened, changed or closed. */
+  readonly cases: readonly CaseChange[];
+}
+
+/** Replaces all that a view has of an entity by the result of folding it again. */
 export async function replaceEntity(
   db: Db,
   entity: string,
   { changes, parked }: Refolded,
   { upTo, isLive, leavesHistory = false }: Replacing,
-): Promise<{ readonly versions: readonly HistoryRow[]; readonly knownFrom: Position | null }> {
+): Promise<Replaced> {
   const { target, history } = changes;
   const { projection, generation, namespace } = target;
   const id = withoutNul(entity);
@@ -40,9 +50,9 @@ export async function replaceEntity(
   await db.query("DELETE FROM tributary.parked WHERE view = $1 AND generation = $2 AND entity_id = $3", which);
   if (isLive) await supersedeDecisions(db, target, { id, from: upTo });
   else await dropDecisions(db, target, id);
-  await db.query(
+  const { rows: closed } = await db.query<{ id: string }>(
     `UPDATE tributary.case_row SET closed_position = $4
-     WHERE view = $1 AND generation = $2 AND subject = $3 AND kind = 'register' AND closed_position IS NULL`,
+     WHERE view = $1 AND generation = $2 AND subject = $3 AND kind = 'register' AND closed_position IS NULL RETURNING id`,
     [...which, upTo],
   );
   const knownFrom = isLive ? upTo : null;
@@ -52,7 +62,7 @@ export async function replaceEntity(
   for (const table of [projection.name, ...Object.keys(projection.tables).map((name) => `${projection.name}_${name}`)])
     await db.query(`DELETE FROM ${at(namespace, table)} WHERE id = $1`, [id]);
   // Notices are named after what they tell, so only what could not be told while the entity was parked is new.
-  await writeViews(db, [{ ...changes, history: [] }], { tells: isLive, alone: false });
+  const written = await writeViews(db, [{ ...changes, history: [] }], { tells: isLive, alone: false });
   if (isLive) await keepSame(db, target, { id, from: upTo });
   if (!leavesHistory) await writeHistory(db, target, versions, knownFrom);
   if (parked !== null) await writeParked(db, target, [parked]);
@@ -64,7 +74,11 @@ export async function replaceEntity(
         return { entityType: projection.entity, entityId: id, position: upTo, bucket, events: [] };
       }),
     );
-  return { versions, knownFrom };
+  // A case that was open before is closed and opened again here, and people were told of it then.
+  const were = new Set(closed.map(({ id }) => id));
+  const cases = new Map(closed.map(({ id }): [string, CaseChange] => [id, { id, opened: false }]));
+  for (const { id, opened } of written) cases.set(id, { id, opened: opened && !were.has(id) });
+  return { versions, knownFrom, cases: [...cases.values()] };
 }
 
 /** Leaves a parked entity as it was, with the new error. One that was not parked is parked from now on, at its `entry`. */

@@ -2,6 +2,7 @@ import type { ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import type { CaseNow } from "./case-of.ts";
 import { writeCases } from "./cases.ts";
+import type { CaseChange } from "./change-notes.ts";
 import { writeInvariants } from "./claims.ts";
 import { writeDecisions } from "./decisions.ts";
 import { writeHistory } from "./history.ts";
@@ -14,13 +15,13 @@ import { writeTotals } from "./totals.ts";
 
 /**
  * Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` also notices. `alone`: nobody else writes to
- * these tables until the transaction has ended, so nothing needs a lock.
+ * these tables until the transaction has ended, so nothing needs a lock. Returns the cases that were opened, changed or closed.
  */
 export async function writeViews(
   db: Db,
   views: readonly ViewChanges[],
   { tells, alone }: { readonly tells: boolean; readonly alone: boolean },
-): Promise<void> {
+): Promise<readonly CaseChange[]> {
   const cases: CaseNow[] = [];
   const notices: Notice[] = [];
   for (const changes of views) {
@@ -28,8 +29,9 @@ export async function writeViews(
     if (tells) notices.push(...decisionNotices(changes));
   }
   cases.push(...(await writeTotals(db, views)));
-  if (cases.length > 0) notices.push(...(await writeCases(db, cases)));
-  if (tells) await writeNotices(db, notices);
+  const written = cases.length === 0 ? null : await writeCases(db, cases);
+  if (tells) await writeNotices(db, [...notices, ...(written?.notices ?? [])]);
+  return written?.changed ?? [];
 }
 
 /** Writes what a page changes in one view. Returns the cases that follow. */
