@@ -382,8 +382,8 @@ CASE
 END)) WHERE ((entity_type = 'order-note'::text) AND (type = 'order.noted'::text) AND (site = 'hub'::text) AND (device = 'order'::text))
 CREATE INDEX audit_taken ON tributary.audit USING btree ("position") WHERE (taken_by IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
-CREATE INDEX case_of ON tributary.case_row USING btree (of) WHERE (of IS NOT NULL)
 CREATE INDEX case_by_id ON tributary.case_row USING btree (id)
+CREATE INDEX case_of ON tributary.case_row USING btree (of) WHERE (of IS NOT NULL)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
 CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))
 CREATE INDEX debt_open ON tributary.debt USING btree (since) WHERE ("position" IS NULL)
@@ -590,21 +590,6 @@ POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader_NAME 
 ((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (((about -> 'count'::text) IS NULL) AND ((about -> 'values'::text) IS NULL) AND (EXISTS ( SELECT
    FROM owner o
   WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
-
-CASE kind
-    WHEN 'register'::text THEN (EXISTS ( SELECT
-       FROM owner o
-      WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-    ELSE ((COALESCE(json_array_length(
-    CASE json_typeof((about -> 'members'::text))
-        WHEN 'array'::text THEN (about -> 'members'::text)
-        ELSE NULL::json
-    END), 0) = COALESCE(((about ->> 'count'::text))::integer, 1)) AND (NOT (EXISTS ( SELECT
-       FROM json_array_elements((case_row.about -> 'members'::text)) m(value)
-      WHERE (NOT (EXISTS ( SELECT
-               FROM owner o
-              WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = (m.value ->> 'entity'::text)) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))))))
-END
 POLICY tributary_overseen ON tributary.change FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 POLICY tributary_seen ON tributary.change FOR SELECT TO tributary_reader_NAME USING

@@ -14,8 +14,11 @@ import {
   caseNotes,
   cases,
   casesOf,
+  checkFollowed,
   connectViews,
   type Db,
+  followedView,
+  presentOf,
   rolesOf,
   rows,
 } from "../../services/views/index.ts";
@@ -328,6 +331,17 @@ describe("what a program may ask", () => {
     // People at the hub's own machine may.
     const inner = { view: "phones", columns: "state,first_position", page: { limit: 1 } };
     expect((await rows(db, inner)).columns).toEqual(["state", "first_position"]);
+  });
+});
+
+describe("who follows a view", () => {
+  it.each(["state", "first_position", "last_position"])("cannot ask by a column that only the fold uses: %s", async (column) => {
+    const check = (of: string) =>
+      asViewer(db, HEALTH, async () =>
+        checkFollowed(db, followedView("phones", "beneficiary"), [{ column: of, isNull: false }], await presentOf(db)),
+      );
+    await check("phone");
+    await expect(check(column)).rejects.toMatchObject({ code: "input-malformed", hint: expect.not.stringContaining(column) });
   });
 });
 

@@ -95,6 +95,9 @@ export async function tellPage(
 async function touchedBy(db: Db, caseNotes: PageChanges["caseNotes"]): Promise<readonly string[]> {
   if (caseNotes.length === 0) return [];
   const ids = caseNotes.map(({ head }) => head.entity.id);
-  const { rows } = await db.query<{ id: string }>("SELECT DISTINCT of AS id FROM tributary.case_row WHERE id = ANY ($1) AND of IS NOT NULL", [ids]);
+  const { rows } = await db.query<{ id: string }>(
+    "SELECT DISTINCT of AS id FROM tributary.case_row WHERE id = ANY ($1) AND of IS NOT NULL",
+    [ids],
+  );
   return [...ids, ...rows.map(({ id }) => id)];
 }
