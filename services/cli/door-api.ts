@@ -11,7 +11,10 @@ export interface DoorApi {
 
 /** How many pages are read at a time, and how many files. */
 const MAX_PAGES = 4;
-const MAX_FILES = 2;
+const MAX_FILES = 3;
+/** Of one organisation's people: at a time, and waiting. */
+const PAGES_EACH = { each: 2, waitingEach: 100 };
+const FILES_EACH = { each: 1, waitingEach: 5 };
 /** So long a statement for a page may take, and one for a file. Milliseconds. */
 const PAGE_MS = 8_000;
 const FILE_MS = 60_000;
@@ -21,8 +24,8 @@ export function openDoorApi(parts: HubParts): DoorApi {
   const { postgresUrl } = parts.state;
   const { views } = parts;
   const hub = openApiHub(parts);
-  const reading = openReading({ postgresUrl, name: "tributary-api", size: MAX_PAGES, statementMs: PAGE_MS });
-  const files = openReading({ postgresUrl, name: "tributary-api files", size: MAX_FILES, statementMs: FILE_MS });
+  const reading = openReading({ postgresUrl, name: "tributary-api", size: MAX_PAGES, statementMs: PAGE_MS, ...PAGES_EACH });
+  const files = openReading({ postgresUrl, name: "tributary-api files", size: MAX_FILES, statementMs: FILE_MS, ...FILES_EACH });
   return {
     surfaces: (gate) => [meSurface(gate), viewsSurface({ gate, reading, files, views }), graphqlSurface(hub, gate)],
     async close() {

@@ -325,6 +325,7 @@ export {
   thumbprintText,
 } from "./signing.ts";
 export { dataAsSeen, forTerminal, jsonForTerminal, keyAsSeen, textAsSeen } from "./text.ts";
+export { busy, type Turns, turns } from "./turns.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
 export { WAYS, type Way, wayOf } from "./ways.ts";
 export { EVERYBODY, maySee, NOBODY, ownerOf, ownerOfEntity, ROLES_ACROSS, type Viewer, viewerOf } from "./whose.ts";

@@ -298,7 +298,11 @@ const askingOf = ({ method, url, originalUrl, raw }: FastifyRequest): Asking => 
 const addressOfSender = ({ socket }: IncomingMessage): string | undefined => socket.remoteAddress;
 
 function send(reply: FastifyReply, { status, body, type = "application/json", headers }: Answer): FastifyReply {
-  if (reply.sent || reply.raw.destroyed) return reply.hijack();
+  if (reply.sent || reply.raw.destroyed) {
+    // Whoever makes its pieces must know that nobody takes them.
+    if (isPieces(body)) void body[Symbol.asyncIterator]().return?.();
+    return reply.hijack();
+  }
   const before = reply.getHeader("vary");
   const varying = before === undefined || headers?.vary === undefined ? undefined : `${String(before)}, ${headers.vary}`;
   reply.code(status).headers({

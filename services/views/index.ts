@@ -215,7 +215,7 @@ export {
   viewNames,
   withRows,
 } from "./read/rows.ts";
-export { type PageQuestion, type RowCursor, type RowsPage, rowsPage } from "./read/rows-page.ts";
+export { type PageQuestion, type RowCursor, type RowsPage, readAsked, rowsPage } from "./read/rows-page.ts";
 export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";

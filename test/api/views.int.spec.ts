@@ -139,10 +139,26 @@ describe("a question that cannot be answered", () => {
     ["beneficiaries?sort=given_name:up", 400, "usage", /up is not a direction/],
     ["beneficiaries?limit=0", 400, "usage", /limit/],
     ["beneficiaries?limit=1001", 400, "usage", /more than 1000/],
-    ["beneficiaries?after=%00", 400, "usage", /after cannot be read/],
+    ["beneficiaries?after=%25", 400, "usage", /after cannot be read/],
     ["beneficiaries?after=WzEsMl0", 400, "usage", /after cannot be read/],
     ["beneficiaries?as_of=yesterday", 400, "usage", /as_of is "yesterday"/],
     ["beneficiaries?as_of=x1:5", 400, "usage", /not a position/],
+    ["beneficiaries?as_of=0000-01-01", 400, "usage", /as_of is/],
+    ["beneficiaries?as_of=9999-12-31T23:59:59-14:00", 400, "usage", /as_of is/],
+    ["beneficiaries?where=village=a%00b", 400, "usage", /U\+0000/],
+    [
+      `beneficiaries?sort=household_size&after=${Buffer.from('["abc","x"]').toString("base64url")}`,
+      400,
+      "input-malformed",
+      /cannot be read/,
+    ],
+    [
+      `beneficiaries?sort=registered_on&after=${Buffer.from('["abc","x"]').toString("base64url")}`,
+      400,
+      "input-malformed",
+      /cannot be read/,
+    ],
+    [`beneficiaries?after=${Buffer.from('[null,"a\\u0000"]').toString("base64url")}`, 400, "input-malformed", /cannot be read/],
     ["beneficiaries?format=xml", 400, "usage", /format is "xml"/],
     ["beneficiaries?district=Lira", 400, "usage", /district is not known/],
     ["beneficiaries?format=csv&where=nope=1", 400, "usage", /no column "nope"/],
@@ -172,8 +188,11 @@ describe("a file", () => {
        INSERT INTO views.beneficiaries (id, village, deleted, conflicts, first_position, last_position, state)
        SELECT 'L' || n, repeat(md5(n::text), 300), false, 0, 1, 1, '{}' FROM generate_series(1, 4000) n`,
     );
-    const authorization = `Bearer ${await api.token(COORDINATOR)}`;
-    const begin = () =>
+    const begin = async (who: Who) => {
+      const authorization = `Bearer ${await api.token(who)}`;
+      return begun(authorization);
+    };
+    const begun = (authorization: string) =>
       new Promise<{ destroy(): void; resume(): void; ended: Promise<string> }>((resolve) => {
         httpGet(`${api.url}/v1/views/beneficiaries?format=csv`, { headers: { authorization } }, (answer) => {
           const ended = new Promise<string>((done) => {
@@ -190,14 +209,26 @@ describe("a file", () => {
         (await hub.db.query("SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'files' AND state <> 'idle'"))
           .rows[0].n,
       );
-    const [left, slow] = [await begin(), await begin()];
+    const [left, slow] = [await begin(COORDINATOR), await begin(ADMIN)];
     expect(await busy()).toBe(2);
+    // Who is gone before an answer begins leaves nothing behind either.
+    const aborted = new AbortController();
+    const gone = fetch(`${api.url}/v1/views/beneficiaries?format=csv`, {
+      headers: { authorization: `Bearer ${await api.token(COORDINATOR)}` },
+      signal: aborted.signal,
+    });
+    aborted.abort();
+    await expect(gone).rejects.toThrow();
     left.destroy();
     // Both connections come back: one since nobody reads any more, one since its reader is too slow.
     await eventually("connections come back", async () => (await busy()) === 0);
     // Who does not read does not notice.
     slow.resume();
     expect(await slow.ended).toBe("cut");
+    // A page ends where it is large enough.
+    const large = await json("/v1/views/beneficiaries?limit=1000&where=id~L");
+    expect(large.body.rows.length).toBeLessThan(400);
+    expect(large.body.next).not.toBeNull();
     const rows = (await (await api.get("/v1/views/beneficiaries?format=csv&columns=id", COORDINATOR)).text())
       .trimEnd()
       .split("\r\n");

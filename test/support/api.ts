@@ -40,7 +40,14 @@ export async function openApi(hub: TestHub, surfaces: (parts: ApiParts) => reado
   const gate = gatekeeper({ ring, keeper: doorkeeper(ring), people: fixedPeople(NO_PEOPLE), revoked: () => {}, hub: () => ORG });
   const readings: Reading[] = [];
   const reading = (name: string): Reading => {
-    const made = openReading({ postgresUrl: hub.backends.postgres.url, name, size: 2, statementMs: 60_000 });
+    const made = openReading({
+      postgresUrl: hub.backends.postgres.url,
+      name,
+      size: 2,
+      statementMs: 60_000,
+      each: 1,
+      waitingEach: 5,
+    });
     readings.push(made);
     return made;
   };

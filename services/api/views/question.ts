@@ -1,5 +1,5 @@
 /** What is asked of a view in the query of an address. In come parameters as they are written; out comes a question, or a refusal that names the parameter. */
-import { isTributaryError, type JsonValue, TributaryError } from "../../core/index.ts";
+import { isTributaryError, type JsonValue, MAX_WALL_MS, TributaryError } from "../../core/index.ts";
 import { type AsOf, type Db, positionAsked, type RowCursor } from "../../views/index.ts";
 
 /** Rows of a page, by default and at most. Files have all rows. */
@@ -39,6 +39,8 @@ export function viewQuery(instance: string, accept: string | undefined): ViewQue
   for (const name of query.keys())
     if (!PARAMETERS.has(name))
       throw refused(name, "is not known here", `There are: ${[...PARAMETERS].join(", ")}. A condition is where=COLUMN=VALUE.`);
+  for (const [name, value] of query)
+    if (value.includes("\0")) throw refused(name, "has a character that no value has (U+0000)", "Leave it out.");
   const where = query.getAll("where");
   if (where.length > MAX_CONDITIONS)
     throw refused("where", `is given ${where.length} times`, `At most ${MAX_CONDITIONS} conditions can be asked.`);
@@ -113,10 +115,12 @@ function cursorIn(given: string | null): RowCursor | undefined {
 export async function momentIn(db: Db, given: string): Promise<AsOf> {
   if (/^(?:[^:]*:)?\d{1,19}$/.test(given)) return { position: await positionAsked(db, given) };
   const ms = ISO.test(given) ? Date.parse(given) : Number.NaN;
-  if (Number.isNaN(ms))
+  // As PostgreSQL can hold it, and as text of four digits.
+  if (Number.isNaN(ms) || ms < EARLIEST_MS || ms > MAX_WALL_MS)
     throw refused("as_of", `is ${JSON.stringify(given)}`, "Write a position, or a time like 2026-05-03T12:00Z.");
   return { time: new Date(ms).toISOString() };
 }
+const EARLIEST_MS = Date.parse("0001-01-01T00:00:00Z");
 const ISO = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d))?$/;
 
 /** Runs `work`; what it complains of in the words of the command line is said in those of an address. */

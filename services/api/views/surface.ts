@@ -1,19 +1,12 @@
 /** The rows of views for programs: pages as JSON, and whole views as files. In comes a request; out come rows that its sender may see. */
 import { createHash } from "node:crypto";
-import {
-  csvLine,
-  isTributaryError,
-  type JsonObject,
-  type JsonValue,
-  positionToText,
-  TributaryError,
-  type Viewer,
-} from "../../core/index.ts";
-import { type Answer, type Asked, type Gatekeeper, type Principal, route, type Surface } from "../../http/index.ts";
+import { csvLine, type JsonObject, type JsonValue, positionToText, TributaryError, type Viewer } from "../../core/index.ts";
+import { type Answer, type Asked, type Gatekeeper, mustMay, type Principal, route, type Surface } from "../../http/index.ts";
 import type { Column, Projection, View } from "../../merge/engine.ts";
-import { type Db, declaredColumns, type FoundRows, mustBeView, rowsPage, withRows } from "../../views/index.ts";
+import { type Db, declaredColumns, type FoundRows, mustBeView, readAsked, rowsPage, withRows } from "../../views/index.ts";
 import { whoMay } from "../may.ts";
 import type { Reading } from "../reading.ts";
+import { handover } from "./handover.ts";
 import { cursorText, inWordsOfAddress, MEDIA_TYPES, momentIn, PARAMETER_WORDS, type ViewQuery, viewQuery } from "./question.ts";
 
 export interface ViewsApiOptions {
@@ -26,12 +19,18 @@ export interface ViewsApiOptions {
   readonly views: () => readonly View[] | null;
   /** How long the reader of a file may take for one piece of it. Milliseconds. */
   readonly paceMs?: number;
+  /** How long a file may be read. Milliseconds. */
+  readonly wholeMs?: number;
 }
 
 /** A reader that takes no piece of a file for so long is cut off: it keeps a connection of the database. */
 const PACE_MS = 60_000;
+/** A file keeps one moment of the database: meanwhile no new build of its view is swapped in. */
+const WHOLE_MS = 300_000;
+/** How often it is asked again whether the reader still may read. */
+const AGAIN_MS = 5_000;
 
-export function viewsSurface({ gate, reading, files, views, paceMs = PACE_MS }: ViewsApiOptions): Surface {
+export function viewsSurface({ gate, reading, files, views, paceMs = PACE_MS, wholeMs = WHOLE_MS }: ViewsApiOptions): Surface {
   const who = whoMay(gate, "views:read");
   return {
     name: "views",
@@ -68,7 +67,9 @@ export function viewsSurface({ gate, reading, files, views, paceMs = PACE_MS }: 
           mustBeShown(known(views), view, asked.who.viewer);
           const query = viewQuery(asked.instance, asked.headers.accept);
           return inWordsOfAddress(() =>
-            query.format === "json" ? page(reading, view, query, asked) : file(files, view, { query, asked, paceMs }),
+            query.format === "json"
+              ? page(reading, view, query, asked)
+              : file(files, view, { query, asked, paceMs, mayGoOn: goingOn(gate, asked.who, wholeMs) }),
           );
         },
       }),
@@ -141,22 +142,50 @@ async function page(reading: Reading, view: string, query: ViewQuery, { who, hea
     next: next === null ? null : cursorText(next),
     through: through === null ? null : positionToText(through),
   };
-  const text = JSON.stringify(body);
   // Of the rows alone: where nothing that is shown has changed, it stays, however far the log has come.
+  const shown = JSON.stringify(body.rows);
   const etag = `"${createHash("sha256")
-    .update(JSON.stringify([body.view, total, body.rows, body.next]))
+    .update(JSON.stringify([body.view, total, body.next]))
+    .update(shown)
     .digest("base64url")
     .slice(0, 27)}"`;
   if (headers["if-none-match"]?.split(/\s*,\s*/).includes(etag))
     return { status: 304, body: undefined, headers: { ...PRIVATE, etag } };
-  return { status: 200, body: Buffer.from(text), headers: { ...PRIVATE, etag } };
+  return {
+    status: 200,
+    body: Buffer.from(`${JSON.stringify({ ...body, rows: undefined }).slice(0, -1)},"rows":${shown}}`),
+    headers: { ...PRIVATE, etag },
+  };
+}
+
+/** Throws for a reader of a file who may not read any more, or who takes too long. */
+function goingOn(gate: Gatekeeper, who: Principal, wholeMs: number): () => Promise<void> {
+  const begunMs = performance.now();
+  let askedMs = begunMs;
+  return async () => {
+    const nowMs = performance.now();
+    if (nowMs - begunMs > wholeMs)
+      throw new TributaryError(
+        "backend-failed",
+        `the file was not read in ${wholeMs / 1000} s`,
+        "Ask for less of it with where, or read faster.",
+      );
+    if (nowMs - askedMs < AGAIN_MS) return;
+    askedMs = nowMs;
+    mustMay(await gate.again(who, Date.now()), "views:read");
+  };
 }
 
 /** A file, which is read from the database while it is sent. What is wrong with the question is said before anything of it is. */
 async function file(
   files: Reading,
   view: string,
-  { query, asked: { who }, paceMs }: { readonly query: ViewQuery; readonly asked: ViewAsked; readonly paceMs: number },
+  {
+    query,
+    asked: { who },
+    paceMs,
+    mayGoOn,
+  }: { readonly query: ViewQuery; readonly asked: ViewAsked; readonly paceMs: number; readonly mayGoOn: () => Promise<void> },
 ): Promise<Answer> {
   const { columns, sort, where, asOf, limit, behind, format } = query;
   if (behind !== undefined)
@@ -178,11 +207,14 @@ async function file(
       page: limit === null ? {} : { limit },
     };
     await withRows(db, question, async (found) => {
-      for await (const piece of write(found)) if (!(await pieces.give(piece))) return;
+      for await (const piece of write(found)) {
+        await mayGoOn();
+        if (!(await pieces.give(piece))) return;
+      }
       pieces.end();
     });
   });
-  done.catch((error: unknown) => pieces.fail(error));
+  done.catch((error: unknown) => pieces.fail(readAsked(error)));
   const headers = { ...PRIVATE, "content-disposition": `attachment; filename="${view}.${format}"` };
   return { status: 200, type: MEDIA_TYPES[format], body: await pieces.begun(), headers };
 }
@@ -198,74 +230,6 @@ async function* ndjsonPieces({ columns, pages }: FoundRows): AsyncGenerator<stri
   const object = (cells: readonly JsonValue[]): string =>
     JSON.stringify(Object.fromEntries(columns.map((name, i) => [name, cells[i] ?? null])));
   for await (const rows of pages) yield rows.map(({ cells }) => `${object(cells)}\n`).join("");
-}
-
-/** Hands pieces from whoever makes them to whoever reads them, one at a time. */
-function handover(paceMs: number) {
-  const cut = new TributaryError(
-    "backend-failed",
-    `nobody took the next piece for ${paceMs / 1000} s`,
-    "Ask again, and read faster.",
-  );
-  let waiting: { readonly piece: string | null; taken(isWanted: boolean): void } | null = null;
-  let failure: unknown = null;
-  let isLeft = false;
-  let wake: () => void = () => {};
-  const next = async (): Promise<string | null> => {
-    while (waiting === null && failure === null) await new Promise<void>((resolve) => (wake = resolve));
-    if (waiting === null) throw failure;
-    const { piece, taken } = waiting;
-    waiting = null;
-    taken(true);
-    return piece;
-  };
-  async function* all(first: string | null): AsyncGenerator<string> {
-    try {
-      for (let piece = first; piece !== null; piece = await next()) if (piece !== "") yield piece;
-    } finally {
-      isLeft = true;
-      waiting?.taken(false);
-      wake();
-    }
-  }
-  return {
-    /** Resolves when the piece was taken; `false`: nobody reads any more. */
-    give(piece: string): Promise<boolean> {
-      if (isLeft) return Promise.resolve(false);
-      return new Promise<boolean>((resolve, reject) => {
-        const timer = setTimeout(() => {
-          failure = cut;
-          waiting = null;
-          reject(cut);
-        }, paceMs);
-        waiting = {
-          piece,
-          taken(isWanted) {
-            clearTimeout(timer);
-            resolve(isWanted);
-          },
-        };
-        wake();
-      });
-    },
-    end(): void {
-      waiting = { piece: null, taken: () => {} };
-      wake();
-    },
-    fail(error: unknown): void {
-      failure ??= isTributaryError(error)
-        ? error
-        : new TributaryError("backend-failed", "the hub's views cannot be read now", "Ask again in a few seconds.", {
-            cause: error,
-          });
-      waiting = null;
-      wake();
-    },
-    /** All pieces, once the first one is there. Throws where there is none. */
-    async begun(): Promise<AsyncIterable<string>> {
-      return all(await next());
-    },
-  };
 }
 
 const LIST_SCHEMA: JsonObject = {

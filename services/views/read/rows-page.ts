@@ -1,9 +1,11 @@
 /** Pages of rows for programs: conditions that are stated, and cursors that say where a page ended. In comes a question; out come rows and a cursor. */
 import { type JsonValue, type Position, TributaryError } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
+import { sqlState } from "../failures.ts";
 import { commonPosition } from "../shard-positions.ts";
 import { jsonOf, quoted } from "./columns.ts";
 import { conditionSql, type Stated, statedSql } from "./conditions.ts";
+import { openCursor } from "./cursor.ts";
 import { countOf, type Plan, pastOf, planOf, type RowsQuestion, typesOf, withoutInner } from "./rows.ts";
 import { inSnapshot } from "./snapshot.ts";
 
@@ -61,12 +63,13 @@ export const rowsPage = (db: Db, question: PageQuestion): Promise<RowsPage> =>
     const after = behind === undefined ? "true" : behindSql(plan, behind, bind);
     const by = plan.sort === null || plan.sort.column === "id" ? "NULL" : `t.${quoted(plan.sort.column)}::text`;
     const select = plan.columns.map((name, i) => `${jsonOf(`t.${quoted(name)}`, types.get(name) ?? "")} AS c${i}`);
-    const { rows } = await db.query<Record<string, JsonValue>>(
+    const rows = await fitting(
+      db,
       `SELECT ${["t.id::text AS id", `${by} AS by`, ...select].join(", ")} FROM ${source} AND ${after} ${plan.order} LIMIT ${Math.trunc(limit) + 1}`,
       values,
     );
-    const shown = rows.slice(0, limit);
-    const last = rows.length > limit ? shown.at(-1) : undefined;
+    const shown = rows.found.slice(0, limit);
+    const last = rows.isCut || rows.found.length > limit ? shown.at(-1) : undefined;
     return {
       columns: plan.columns,
       rows: shown.map((row) => ({
@@ -77,7 +80,44 @@ export const rowsPage = (db: Db, question: PageQuestion): Promise<RowsPage> =>
       next: last === undefined ? null : { value: last.by == null ? null : String(last.by), id: String(last.id) },
       through: past === null ? common : past.through,
     };
+  }).catch((error: unknown) => {
+    throw readAsked(error);
   });
+
+/** A page has about so many bytes at most, and at least one row: what follows is on the next one. */
+const MAX_PAGE_BYTES = 2 * 1_048_576;
+
+/** The rows of a query as far as they fit in a page. */
+async function fitting(
+  db: Db,
+  sql: string,
+  values: readonly unknown[],
+): Promise<{ readonly found: readonly Record<string, JsonValue>[]; readonly isCut: boolean }> {
+  const cursor = await openCursor<Record<string, JsonValue>>(db, sql, values);
+  const found: Record<string, JsonValue>[] = [];
+  let bytes = 0;
+  for (let row = await cursor.next(); row !== null; row = await cursor.next()) {
+    found.push(row);
+    bytes += Buffer.byteLength(JSON.stringify(row));
+    if (bytes >= MAX_PAGE_BYTES) break;
+  }
+  const isCut = bytes >= MAX_PAGE_BYTES && (await cursor.next()) !== null;
+  await cursor.close();
+  return { found, isCut };
+}
+
+/** An error about a value that was asked with, as a refusal. */
+export const readAsked = (error: unknown): unknown =>
+  sqlState(error)?.startsWith(DATA_EXCEPTION) === true
+    ? new TributaryError(
+        "input-malformed",
+        "a value that was asked with, or the place to go on after, cannot be read as its column holds it",
+        "Correct it; give `next` of a page as it is.",
+        { cause: error },
+      )
+    : error;
+/** PostgreSQL's class of errors about data. */
+const DATA_EXCEPTION = "22";
 
 /** What PostgreSQL calls the type of a column. Throws `input-malformed` where there is no such column. */
 export function typeFor(types: ReadonlyMap<string, string>, view: string, column: string): string {
