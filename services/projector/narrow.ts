@@ -115,6 +115,8 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   const { db, live } = io;
   const targets = await io.targets();
   const judged = await io.deps.counts.judge(entry);
+  const settlements = judged.settlement === null ? [] : [judged.settlement];
+  const unowned = live === null ? null : await tried(io, targets, () => writeOwners(db, [entry], settlements));
   const { waiting, notes, written } = await writeEach(io, targets, { entry, ...judged }, through);
   if (live === null) return waiting;
   const part = async (what: string, work: () => Promise<unknown>, less?: () => Promise<unknown>): Promise<void> => {
@@ -123,12 +125,12 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     notes.push(`${what}: ${messageOf(refused)}`);
     if (less !== undefined) await tried(io, targets, less);
   };
+  if (unowned !== null) notes.push(`owner: ${messageOf(unowned)}`);
   await part(
     "quarantine",
     () => writeQuarantine(db, [entry]),
     () => writeQuarantine(db, [withPlaceholders(entry)]),
   );
-  const settlements = judged.settlement === null ? [] : [judged.settlement];
   await part(
     "settlement",
     () => settleQuarantine(db, settlements),
@@ -138,7 +140,6 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
   await part("purge", () => confirmPurges(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
-  await part("owner", () => writeOwners(db, [entry], settlements));
   // An entity that the view of its buckets does not take stays where it is.
   const placements = placementsOf([entry], [judged], targets, written);
   await part("feed", () => writeFeed(db, placements, judged.isCaseNote ? [entry] : []));

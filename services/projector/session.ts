@@ -25,6 +25,7 @@ import {
   leave,
   type Member,
   migrate,
+  openOrgCases,
   othersAlive,
   refuseNewer,
   takeShards,
@@ -102,6 +103,7 @@ export async function openMembership({
   });
   try {
     await migrate(db, { views: projections });
+    await inTransaction(db, () => openOrgCases(db, projections));
     const member = await enroll(db, name);
     return {
       db,

@@ -71,6 +71,7 @@ export {
 export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
 export { migrate, migrations, refuseNewer, SEALER_NAME } from "./migrate.ts";
 export { LIVE } from "./names.ts";
+export { openOrgCases } from "./org-cases.ts";
 export { type Roles, rolesOf } from "./owned.ts";
 export {
   type AuditRow,

@@ -47,10 +47,8 @@ const GUARDS: Readonly<Record<string, string | null>> = {
   fork_case: ofOrigin,
   decision_row: ofEntity("decision_row"),
   parked: ofEntity("parked"),
-  // A case of several entities is shown to whoever may see all of them: not only some, and not where the list of them was cut off.
-  case_row: `CASE kind WHEN 'register' THEN ${ownerIsSeen("case_row.entity_type", "case_row.subject")} ELSE
-      coalesce(json_array_length(CASE json_typeof(about -> 'members') WHEN 'array' THEN about -> 'members' END), 0) = coalesce((about ->> 'count')::int, 1)
-      AND NOT EXISTS (SELECT FROM json_array_elements(about -> 'members') m WHERE NOT ${ownerIsSeen("case_row.entity_type", "m ->> 'entity'")}) END`,
+  // A case of one entity is its owner's. One of a key that entities share has a `count`, and one of a total has `values`: these go by the entities of all, and nobody's organisation is shown them.
+  case_row: `${isSeen("case_row.org")} OR (about -> 'count' IS NULL AND about -> 'values' IS NULL AND ${ownerIsSeen("case_row.entity_type", "case_row.subject")})`,
   case_note: ofNotedCase("case_note"),
   case_note_beyond: ofNotedCase("case_note_beyond"),
   feed: ofEntity("feed"),
@@ -84,7 +82,10 @@ const OPEN = [
   "decision",
   "decision_superseded",
   "case",
+  "case_any",
 ];
+/** What a reader may ask of the hub as a whole (023_cases_of_organisations.sql). */
+const POSITION_AT = "tributary.position_at(timestamptz)";
 
 /** A table, and for whom its rows are shown. `name`: as SQL. */
 interface Guarded {
@@ -148,14 +149,16 @@ export async function protectOwn(db: Db, roles: Roles): Promise<boolean> {
   for (const table of missing) await protect(db, table, roles);
   const { rows } = await db.query<{ missing: boolean }>(
     `SELECT NOT (has_schema_privilege($1, 'tributary', 'USAGE') AND has_schema_privilege($1, 'views', 'USAGE') AND has_schema_privilege($2, 'tributary', 'USAGE')
-       AND has_schema_privilege($2, 'views', 'USAGE') AND (SELECT bool_and(has_table_privilege($1, name, 'SELECT') AND has_table_privilege($2, name, 'SELECT')) FROM unnest($3::text[]) name)) AS missing`,
-    [roles.reader, roles.overseer, OPEN.map((name) => `tributary.${q(name)}`)],
+       AND has_schema_privilege($2, 'views', 'USAGE') AND (SELECT bool_and(has_table_privilege($1, name, 'SELECT') AND has_table_privilege($2, name, 'SELECT')) FROM unnest($3::text[]) name)
+       AND has_function_privilege($1, $4, 'EXECUTE') AND has_function_privilege($2, $4, 'EXECUTE')) AS missing`,
+    [roles.reader, roles.overseer, OPEN.map((name) => `tributary.${q(name)}`), POSITION_AT],
   );
   if (rows[0]?.missing !== true) return missing.length > 0;
   await db.query(`GRANT USAGE ON SCHEMA tributary, views TO ${q(roles.reader)}, ${q(roles.overseer)}`);
   await db.query(
     `GRANT SELECT ON ${OPEN.map((name) => `tributary.${q(name)}`).join(", ")} TO ${q(roles.reader)}, ${q(roles.overseer)}`,
   );
+  await db.query(`GRANT EXECUTE ON FUNCTION ${POSITION_AT} TO ${q(roles.reader)}, ${q(roles.overseer)}`);
   return true;
 }
 

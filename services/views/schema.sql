@@ -91,8 +91,10 @@ TABLE tributary.case_row COLUMN generation integer NOT NULL
 TABLE tributary.case_row COLUMN id text NOT NULL
 TABLE tributary.case_row COLUMN kind text NOT NULL
 TABLE tributary.case_row COLUMN mark text NOT NULL
+TABLE tributary.case_row COLUMN of text
 TABLE tributary.case_row COLUMN opened_at timestamp with time zone NOT NULL
 TABLE tributary.case_row COLUMN opened_position bigint NOT NULL
+TABLE tributary.case_row COLUMN org text
 TABLE tributary.case_row COLUMN rule text NOT NULL
 TABLE tributary.case_row COLUMN says text NOT NULL
 TABLE tributary.case_row COLUMN subject text NOT NULL
@@ -161,6 +163,7 @@ TABLE tributary.fork_case COLUMN revision bigint NOT NULL
 TABLE tributary.fork_case COLUMN says text NOT NULL
 TABLE tributary.generation COLUMN events bigint NOT NULL DEFAULT 0
 TABLE tributary.generation COLUMN generation integer NOT NULL
+TABLE tributary.generation COLUMN has_org_cases boolean NOT NULL DEFAULT false
 TABLE tributary.generation COLUMN kind text NOT NULL
 TABLE tributary.generation COLUMN live_at timestamp with time zone
 TABLE tributary.generation COLUMN place text NOT NULL
@@ -380,6 +383,7 @@ END)) WHERE ((entity_type = 'order-note'::text) AND (type = 'order.noted'::text)
 CREATE INDEX audit_taken ON tributary.audit USING btree ("position") WHERE (taken_by IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
 CREATE INDEX case_by_id ON tributary.case_row USING btree (id)
+CREATE INDEX case_of ON tributary.case_row USING btree (of) WHERE (of IS NOT NULL)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
 CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))
 CREATE INDEX debt_open ON tributary.debt USING btree (since) WHERE ("position" IS NULL)
@@ -400,6 +404,30 @@ CREATE INDEX segment_by_seal ON tributary.segment USING btree (seal)
 SEQUENCE tributary.generation_number integer
 SEQUENCE tributary.projector_number integer
 VIEW tributary."case" AS
+ SELECT case_any.generation,
+    case_any.view,
+    case_any.id,
+    case_any.kind,
+    case_any.entity_type,
+    case_any.subject,
+    case_any.rule,
+    case_any.says,
+    case_any.about,
+    case_any.mark,
+    case_any.opened_position,
+    case_any.opened_at,
+    case_any.changed_position,
+    case_any.closed_position,
+    case_any.assignee,
+    case_any.accepted_position,
+    case_any.accepted_by,
+    case_any.accepted_note,
+    case_any.state,
+    case_any.org,
+    case_any.accepted_at
+   FROM case_any
+  WHERE ((case_any.org IS NULL) OR (case_any.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])));
+VIEW tributary.case_any AS
  SELECT c.generation,
     c.view,
     c.id,
@@ -422,7 +450,9 @@ VIEW tributary."case" AS
             WHEN (c.closed_position IS NOT NULL) THEN 'closed'::text
             WHEN (a."position" IS NOT NULL) THEN 'accepted'::text
             ELSE 'open'::text
-        END AS state
+        END AS state,
+    c.org,
+    a.recorded_at AS accepted_at
    FROM ((( SELECT r.generation,
             r.view,
             r.id,
@@ -436,7 +466,8 @@ VIEW tributary."case" AS
             r.opened_position,
             r.opened_at,
             r.changed_position,
-            r.closed_position
+            r.closed_position,
+            r.org
            FROM (case_row r
              JOIN generation g USING (view, generation))
           WHERE (g.state = 'live'::text)
@@ -454,7 +485,8 @@ VIEW tributary."case" AS
             fork_case.opened_position,
             fork_case.opened_at,
             fork_case.opened_position,
-            NULL::bigint
+            NULL::bigint,
+            NULL::text
            FROM fork_case) c
      LEFT JOIN LATERAL ( SELECT n_1.assignee
            FROM case_note n_1
@@ -463,9 +495,12 @@ VIEW tributary."case" AS
          LIMIT 1) n ON (true))
      LEFT JOIN LATERAL ( SELECT n_1."position",
             n_1.actor,
-            n_1.text
+            n_1.text,
+            n_1.recorded_at
            FROM case_note n_1
-          WHERE ((n_1.case_id = c.id) AND (n_1.kind = 'accepted'::text) AND (n_1.mark = c.mark))
+          WHERE ((n_1.case_id = ANY ((ARRAY( SELECT o.id
+                   FROM case_row o
+                  WHERE ((o.of = c.id) AND (o.generation = c.generation))) || c.id))) AND (n_1.kind = 'accepted'::text) AND (n_1.mark = c.mark))
           ORDER BY n_1."position"
          LIMIT 1) a ON (true));
 VIEW tributary.checkpoint AS
@@ -552,21 +587,9 @@ POLICY tributary_seen ON tributary.case_note_beyond FOR SELECT TO tributary_read
 POLICY tributary_overseen ON tributary.case_row FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 POLICY tributary_seen ON tributary.case_row FOR SELECT TO tributary_reader_NAME USING
-
-CASE kind
-    WHEN 'register'::text THEN (EXISTS ( SELECT
-       FROM owner o
-      WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))
-    ELSE ((COALESCE(json_array_length(
-    CASE json_typeof((about -> 'members'::text))
-        WHEN 'array'::text THEN (about -> 'members'::text)
-        ELSE NULL::json
-    END), 0) = COALESCE(((about ->> 'count'::text))::integer, 1)) AND (NOT (EXISTS ( SELECT
-       FROM json_array_elements((case_row.about -> 'members'::text)) m(value)
-      WHERE (NOT (EXISTS ( SELECT
-               FROM owner o
-              WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = (m.value ->> 'entity'::text)) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[]))))))))))
-END
+((org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])) OR (((about -> 'count'::text) IS NULL) AND ((about -> 'values'::text) IS NULL) AND (EXISTS ( SELECT
+   FROM owner o
+  WHERE ((o.entity_type = case_row.entity_type) AND (o.entity_id = case_row.subject) AND (o.org = ANY (( SELECT string_to_array(NULLIF(current_setting('tributary.orgs'::text, true), ''::text), ','::text) AS string_to_array)::text[])))))))
 POLICY tributary_overseen ON tributary.change FOR SELECT TO tributary_all_rows_NAME, tributary_overseer_NAME USING
 true
 POLICY tributary_seen ON tributary.change FOR SELECT TO tributary_reader_NAME USING

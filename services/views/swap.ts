@@ -10,6 +10,7 @@ import { clingingTo, clings } from "./clinging.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { dropGeneration, dropOrLeave } from "./drop.ts";
 import { at, LIVE, namespaceOf, q } from "./names.ts";
+import { carryOrgCases } from "./org-cases.ts";
 import { carryPast, endPast, preparePast } from "./past.ts";
 import { carryDecisions } from "./past-decisions.ts";
 import { least, type Positions } from "./shards.ts";
@@ -59,6 +60,8 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   }
   for (const { namespace } of builds) await endPast(db, namespace);
   await moveIn(db, builds, before);
+  for (const build of builds.filter(({ kind }) => kind === "entity"))
+    await carryOrgCases(db, { build, old: live.get(build.view) }, views, least(positions));
   await makeSqlViews(db, sqlViews);
   for (const [table, granted] of before.grants) await grantAgain(db, table, granted);
   // All at once: they may read one another.

@@ -83,7 +83,7 @@ export interface Books {
   readonly projections: readonly View[];
 }
 
-/** Checks that audit, rows, past versions, totals, claims and the feeds of buckets are what the log gives, each recomputed in another way than the projector's. */
+/** Checks that audit, rows, past versions, totals, claims, cases of organisations and the feeds of buckets are what the log gives, each recomputed in another way than the projector's. */
 export async function expectBalanced(books: Books): Promise<void> {
   const { log, db, gate, projections } = books;
   // A separate process loads functions as another text than the test runner does.
@@ -94,8 +94,9 @@ export async function expectBalanced(books: Books): Promise<void> {
   for (const view of projections) {
     if (view.kind === "totals") expect(await totalsIn(db, view), view.name).toEqual(await totalsFrom(db, view, projections));
     if (view.kind !== "entity") continue;
-    if (Object.keys(view.invariants).length > 0)
-      expect(await claimsIn(db, view), `${view.name}_claims`).toEqual(await claimsFrom(db, view));
+    if (Object.keys(view.invariants).length === 0) continue;
+    expect(await claimsIn(db, view), `${view.name}_claims`).toEqual(await claimsFrom(db, view));
+    expect(await orgCasesIn(db, view), `${view.name}, cases of organisations`).toEqual(await orgCasesFrom(db, view));
   }
   expect(await pastIn(db, projections)).toEqual(await pastFrom(books));
   await expectFeedWhole(books);
@@ -145,6 +146,33 @@ async function claimsFrom(db: Client, view: Projection): Promise<string[]> {
       if (key !== null) claims.push(`${invariant} ${canonicalize(key)} ${row.id}`);
     }
   return claims.sort();
+}
+
+async function orgCasesIn(db: Client, { name }: Projection): Promise<string[]> {
+  const { rows } = await db.query<Record<string, string>>(
+    `SELECT rule, subject, org, about FROM tributary.case_row JOIN tributary.generation g USING (view, generation)
+     WHERE g.state = 'live' AND view = $1 AND org IS NOT NULL AND closed_position IS NULL`,
+    [name],
+  );
+  return rows.map(({ rule, subject, org, about }) => JSON.stringify([rule, subject, org, about])).sort();
+}
+
+async function orgCasesFrom(db: Client, { name, entity, invariants }: Projection): Promise<string[]> {
+  const { rows } = await db.query<Record<string, string>>(
+    `SELECT invariant, key, org, c.entity_id AS entity, events FROM views."${name}_claims" c JOIN tributary.owner o ON o.entity_type = $1 AND o.entity_id = c.entity_id`,
+    [entity],
+  );
+  return [...Map.groupBy(rows, ({ invariant, key, org }) => JSON.stringify([invariant, key, org])).values()]
+    .flatMap((all) => {
+      const { invariant, key, org } = all[0]!;
+      const rule = invariants[invariant!];
+      if (rule === undefined || !("atMost" in rule) || all.length <= rule.atMost) return [];
+      const members = all
+        .map(({ entity, events }) => ({ entity: entity!, events }))
+        .sort((a, b) => (a.entity < b.entity ? -1 : 1));
+      return [JSON.stringify([invariant, key, org, { count: all.length, members: members.slice(0, 100) }])];
+    })
+    .sort();
 }
 
 async function pastIn(db: Client, views: readonly View[]): Promise<string[]> {

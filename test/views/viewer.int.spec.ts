@@ -237,6 +237,29 @@ describe("PostgreSQL", () => {
       const { all_rows } = await rolesOf(hub.db);
       await hub.db.query(`GRANT "${all_rows}" TO clerk`);
       expect((await clerk.query("SELECT count(*)::int AS n FROM views.beneficiaries")).rows).toEqual([{ n: 6 }]);
+      // Of what it was not granted, the role shows nothing.
+      for (const table of [
+        "tributary.audit",
+        "tributary.quarantine",
+        "tributary.notification",
+        'tributary."case"',
+        "views.distributions",
+      ])
+        await expect(clerk.query(`SELECT FROM ${table}`), table).rejects.toMatchObject({ code: "42501" });
+      await rebuild(
+        { db: hub.db, reader: hub.db, log: hub.log, gate: hub.gate, views: hub.projections },
+        { names: ["beneficiaries"], fresh: true },
+      );
+      const again = await connectViews(url, "clerk");
+      expect((await again.query("SELECT count(*)::int AS n FROM views.beneficiaries")).rows).toEqual([{ n: 6 }]);
+      await again.end();
+      expect(
+        (
+          await clerk.query("SELECT count(*)::int AS n FROM pg_class c, aclexplode(relacl) a WHERE a.grantee = to_regrole($1)", [
+            all_rows,
+          ])
+        ).rows,
+      ).toEqual([{ n: 0 }]);
     } finally {
       await clerk.end();
       await hub.db.query("DROP OWNED BY clerk; DROP ROLE clerk");

@@ -203,6 +203,7 @@ async function file(
       ...(columns === undefined ? {} : { columns }),
       ...(sort === undefined ? {} : { sort }),
       ...(asOf === undefined ? {} : { asOf: await momentIn(db, asOf) }),
+      inner: false,
       page: limit === null ? {} : { limit },
     };
     await withRows(db, question, async (found) => {

@@ -5,7 +5,7 @@ import { shardOf } from "../shards.ts";
 import { jsonOf, quoted } from "./columns.ts";
 import { type Stated, statedSql } from "./conditions.ts";
 import { leastOf, type Present, type Resume, seenOf } from "./resume.ts";
-import { planOf, typesOf } from "./rows.ts";
+import { planOf, typesOf, withoutInner } from "./rows.ts";
 import { typeFor } from "./rows-page.ts";
 
 /** A row that changed. */
@@ -35,7 +35,7 @@ export function followedView(view: string, entity: string): Followed {
   return {
     ...{ view, entity },
     async types(db, { layout }) {
-      if (known?.layout !== layout) known = { layout, types: await typesOf(db, view) };
+      if (known?.layout !== layout) known = { layout, types: withoutInner(await typesOf(db, view)) };
       return known.types;
     },
   };

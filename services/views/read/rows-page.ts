@@ -6,7 +6,7 @@ import { commonPosition } from "../shard-positions.ts";
 import { jsonOf, quoted } from "./columns.ts";
 import { conditionSql, type Stated, statedSql } from "./conditions.ts";
 import { openCursor } from "./cursor.ts";
-import { countOf, type Plan, pastOf, planOf, type RowsQuestion, typesOf } from "./rows.ts";
+import { countOf, type Plan, pastOf, planOf, type RowsQuestion, typesOf, withoutInner } from "./rows.ts";
 import { inSnapshot } from "./snapshot.ts";
 
 /** Where a page ended: the last row's id, and what stood in the column that rows are sorted by, as text. Rows that change meanwhile neither lose it nor repeat other rows. */
@@ -42,7 +42,7 @@ export interface RowsPage {
 export const rowsPage = (db: Db, question: PageQuestion): Promise<RowsPage> =>
   inSnapshot(db, async () => {
     const { view, asOf, stated = [], limit, behind, counts = false } = question;
-    const types = await typesOf(db, view);
+    const types = withoutInner(await typesOf(db, view));
     const plan = planOf({ ...question, page: {} }, types);
     if (!types.has("id"))
       throw new TributaryError(

@@ -25,6 +25,8 @@ export interface RowsQuestion {
   readonly sort?: string;
   /** `undefined`: as they are now. */
   readonly asOf?: AsOf;
+  /** Whether the columns that only the fold uses may be asked for: `state` has all that events say of the entity. Default: yes. */
+  readonly inner?: boolean;
   readonly page: { readonly limit?: number /** Rows after the one of this id. */; readonly after?: string };
 }
 
@@ -60,6 +62,12 @@ export interface FoundRow {
 
 /** Columns that only the fold uses. */
 const INNER = ["state", "first_position", "last_position"];
+const isFolded = (types: ReadonlyMap<string, string>): boolean => INNER.every((name) => types.has(name));
+
+/** The columns of a view without those that only the fold uses. */
+export const withoutInner = (types: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
+  isFolded(types) ? new Map([...types].filter(([name]) => !INNER.includes(name))) : types;
+
 /** Columns that the past versions of a row do not have. */
 const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 
@@ -101,8 +109,9 @@ export const rows = (db: Db, question: RowsQuestion): Promise<Rows> =>
  */
 export async function withRows<T>(db: Db, question: RowsQuestion, work: (found: FoundRows) => Promise<T>): Promise<T> {
   return inSnapshot(db, async () => {
-    const { view, asOf, page } = question;
-    const plan = planOf(question, await typesOf(db, view));
+    const { view, asOf, page, inner = true } = question;
+    const types = await typesOf(db, view);
+    const plan = planOf(question, inner ? types : withoutInner(types));
     const common = await commonPosition(db);
     const past = asOf === undefined ? null : await pastOf(db, view, asOf, common);
     const values: unknown[] = [...(past?.values ?? [])];
@@ -144,11 +153,8 @@ export interface Plan {
 
 /** Throws `not-found` and `usage` as `withRows` does. */
 export function planOf({ view, id, where = [], columns, sort, asOf }: RowsQuestion, types: ReadonlyMap<string, string>): Plan {
-  const isFolded = INNER.every((name) => types.has(name));
-  const shown = [...types.keys()].filter(
-    (name) => !(isFolded && INNER.includes(name)) && !(asOf !== undefined && PRESENT_ONLY.has(name)),
-  );
-  const askable = [...shown, ...[...types.keys()].filter((name) => isFolded && INNER.includes(name))];
+  const shown = [...withoutInner(types).keys()].filter((name) => !(asOf !== undefined && PRESENT_ONLY.has(name)));
+  const askable = [...shown, ...(isFolded(types) ? INNER : [])];
   const conditions = where.map((text) => conditionIn(text, view, askable));
   if (id !== undefined) {
     if (!types.has("id")) throw noColumn(view, "id", shown);
@@ -270,10 +276,10 @@ export async function pastOf(
   };
 }
 
-/** The position of the last folded event that was recorded by a time; `null`: there is none. */
+/** The position of the last folded event that was recorded by a time, whoever asks and whosever it is; `null`: there is none. */
 async function positionAt(db: Db, time: string): Promise<Position | null> {
-  const { rows: found } = await db.query<{ position: string }>(
-    "SELECT position FROM tributary.audit WHERE recorded_at <= $1::timestamptz ORDER BY position DESC LIMIT 1",
+  const { rows: found } = await db.query<{ position: string | null }>(
+    "SELECT tributary.position_at($1::timestamptz) AS position",
     [time],
   );
   return asPosition(found[0]?.position);

@@ -17,15 +17,27 @@ export interface CaseNow {
   readonly matter?: JsonValue;
   readonly says: string;
   readonly position: Position;
+  /** The organisation whose entities alone it is about. Default: it is about those of all. */
+  readonly org?: string;
   readonly targets: readonly string[];
 }
 
 /** A case's name: the same in every build of the view, so that what people noted stays with it. */
-export const caseIdOf = ({ view, kind, subject, rule }: Pick<CaseNow, "view" | "kind" | "subject" | "rule">): string =>
+export const caseIdOf = ({
+  view,
+  kind,
+  subject,
+  rule,
+  org,
+}: Pick<CaseNow, "view" | "kind" | "subject" | "rule" | "org">): string =>
   createHash("sha256")
-    .update(JSON.stringify([view, kind, rule, subject]))
+    .update(JSON.stringify([view, kind, rule, subject, ...(org === undefined ? [] : [org])]))
     .digest("hex")
     .slice(0, 12);
+
+/** The id of the case across all organisations that a case of one belongs to; the case's own id, where it is about those of all. */
+export const overallIdOf = ({ view, kind, subject, rule }: Parameters<typeof caseIdOf>[0]): string =>
+  caseIdOf({ view, kind, subject, rule });
 
 /** A hash of what a person's decision holds for. */
 export const markOf = ({ about, matter = about }: CaseNow): string =>

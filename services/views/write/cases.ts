@@ -1,5 +1,5 @@
 import type { Db } from "../connect.ts";
-import { type CaseNow, caseIdOf, markOf } from "./case-of.ts";
+import { type CaseNow, caseIdOf, markOf, overallIdOf } from "./case-of.ts";
 import type { CaseChange } from "./change-notes.ts";
 import type { Notice } from "./notices.ts";
 
@@ -21,11 +21,11 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Wri
   const open = cases.filter(({ about }) => about !== null);
   if (open.length === 0) return { notices: [], changed };
   const { rows } = await db.query<CaseChange & { readonly [name: string]: unknown }>(
-    `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, opened_position, opened_at,
-       changed_position)
+    `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position, org, of,
+       opened_at, opened_position)
      SELECT x.*, now(), x.changed_position FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[],
-       $7::text[], $8::text[], $9::json[], $10::text[], $11::bigint[])
-       AS x (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position)
+       $7::text[], $8::text[], $9::json[], $10::text[], $11::bigint[], $12::text[], $13::text[])
+       AS x (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position, org, of)
      ON CONFLICT (view, generation, id) DO UPDATE SET says = excluded.says, about = excluded.about, mark = excluded.mark,
        changed_position = excluded.changed_position, closed_position = NULL,
        opened_position = CASE WHEN c.closed_position IS NULL THEN c.opened_position ELSE excluded.opened_position END,
@@ -44,6 +44,8 @@ export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Wri
       open.map(({ about }) => JSON.stringify(about)),
       open.map(markOf),
       open.map(({ position }) => position),
+      open.map(({ org }) => org ?? null),
+      open.map((one) => (one.org === undefined ? null : overallIdOf(one))),
     ],
   );
   for (const { id, opened } of rows) changed.push({ id, opened });

@@ -1,18 +1,22 @@
 import { createHash } from "node:crypto";
 import type { JsonObject } from "../../core/index.ts";
-import { type Invariant, isBroken } from "../../merge/engine.ts";
 import type { Claim, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { at } from "../names.ts";
-import { type CaseNow, MAX_MEMBERS } from "./case-of.ts";
+import type { CaseNow } from "./case-of.ts";
+import { type ClaimedKey, caseOfKey, casesOfOrgs } from "./claims-of-orgs.ts";
 
 const LOCK_CLASS = 7_401_104;
 
 /**
  * Writes what a page changed in a view's claims. Returns the cases that follow. Keys are locked, in one order everywhere, so that two processes that
- * write the same key at once see each other's claims.
+ * write the same key at once see each other's claims. `tells`: the build is live, so organisations have cases of their own; others get them with the swap.
  */
-export async function writeInvariants(db: Db, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
+export async function writeInvariants(
+  db: Db,
+  changes: ViewChanges,
+  { tells, alone }: { readonly tells: boolean; readonly alone: boolean },
+): Promise<CaseNow[]> {
   const { target, claims, checks, through } = changes;
   const { projection, generation } = target;
   const base = { view: projection.name, generation, kind: "invariant", entityType: projection.entity } as const;
@@ -30,28 +34,12 @@ export async function writeInvariants(db: Db, changes: ViewChanges, alone: boole
     });
   }
   if (claims.length > 0) {
-    for (const { invariant, key, count, members } of await moveClaims(db, changes, claims, alone)) {
-      const rule = projection.invariants[invariant] as Extract<Invariant, { atMost: number }>;
-      const broken = isBroken(rule, count);
-      cases.push({
-        ...base,
-        subject: key,
-        rule: invariant,
-        about: broken ? { count, members: members.slice(0, MAX_MEMBERS) } : null,
-        says: broken ? `${rule.says}: ${count} for ${key}` : "",
-        position: through,
-        targets: projection.notified(invariant),
-      });
-    }
+    const moved = await moveClaims(db, changes, claims, alone);
+    for (const claimed of moved)
+      cases.push({ ...caseOfKey(target, claimed, through), targets: projection.notified(claimed.invariant) });
+    if (tells) cases.push(...(await casesOfOrgs(db, target, moved, through)));
   }
   return cases;
-}
-
-interface ClaimedKey {
-  readonly invariant: string;
-  readonly key: string;
-  readonly count: number;
-  readonly members: readonly JsonObject[];
 }
 
 async function moveClaims(

@@ -41,12 +41,13 @@ export async function writeChanges(
   { alone, by }: { readonly alone: boolean; readonly by: number },
 ): Promise<void> {
   await copyAudit(db, page);
+  // Before the views: a case of an organisation counts the entities that are its own.
+  await writeOwners(db, page.entries, page.settlements);
   const cases = await writeViews(db, page.views, { tells: true, alone });
   await writeQuarantine(db, page.entries);
   await settleQuarantine(db, page.settlements);
   await writeCaseNotes(db, page.caseNotes);
   await writeOrigins(db, page.origins);
-  await writeOwners(db, page.entries, page.settlements);
   await confirmPurges(db, page.entries);
   await writeFeed(db, page.placements, page.caseNotes);
   // Late: it waits for other processes that do the same, and none of those waits for anything that this one holds.
@@ -77,7 +78,7 @@ export async function tellPage(
   }: Pick<PageChanges, "entries" | "through" | "views" | "settlements" | "caseNotes">,
   cases: readonly CaseChange[],
 ): Promise<void> {
-  const decided = caseNotes.map(({ head }) => ({ id: head.entity.id, opened: false }));
+  const decided = (await touchedBy(db, caseNotes)).map((id) => ({ id, opened: false }));
   const released = settlements.flatMap(({ release }): ChangeNote[] =>
     release === null ? [] : [{ kind: "row", view: null, entity: release.entity }],
   );
@@ -88,4 +89,15 @@ export async function tellPage(
     syncs: entries.length > 0,
     range: [entries[0]?.position ?? through, through],
   });
+}
+
+/** The cases that people's notes change: those that they are on, and of an organisation's case the one across all, which may be accepted with it. */
+async function touchedBy(db: Db, caseNotes: PageChanges["caseNotes"]): Promise<readonly string[]> {
+  if (caseNotes.length === 0) return [];
+  const ids = caseNotes.map(({ head }) => head.entity.id);
+  const { rows } = await db.query<{ id: string }>(
+    "SELECT DISTINCT of AS id FROM tributary.case_row WHERE id = ANY ($1) AND of IS NOT NULL",
+    [ids],
+  );
+  return [...ids, ...rows.map(({ id }) => id)];
 }

@@ -25,7 +25,7 @@ export async function writeViews(
   const cases: CaseNow[] = [];
   const notices: Notice[] = [];
   for (const changes of views) {
-    cases.push(...(await writeView(db, changes, alone)));
+    cases.push(...(await writeView(db, changes, { tells, alone })));
     if (tells) notices.push(...decisionNotices(changes));
   }
   cases.push(...(await writeTotals(db, views)));
@@ -35,7 +35,11 @@ export async function writeViews(
 }
 
 /** Writes what a page changes in one view. Returns the cases that follow. */
-async function writeView(db: Db, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
+async function writeView(
+  db: Db,
+  changes: ViewChanges,
+  how: { readonly tells: boolean; readonly alone: boolean },
+): Promise<CaseNow[]> {
   const { target, rows, history, decisions, ended, parked } = changes;
   const { projection, namespace } = target;
   await writeRows(db, projection, namespace, rows);
@@ -43,5 +47,5 @@ async function writeView(db: Db, changes: ViewChanges, alone: boolean): Promise<
   await writeHistory(db, target, history);
   await writeDecisions(db, ended, decisions);
   if (parked.length > 0) await writeParked(db, target, parked);
-  return [...registerCases(changes), ...(await writeInvariants(db, changes, alone))];
+  return [...registerCases(changes), ...(await writeInvariants(db, changes, how))];
 }
