@@ -77,6 +77,8 @@ const HOMES: Record<string, readonly string[]> = {
   fastify: ["http"],
   graphql: ["api"],
   "graphql-yoga": ["api"],
+  "graphql-ws": ["api"],
+  ws: ["api"],
   nodemailer: ["notify"],
 };
 

@@ -1,5 +1,5 @@
 /** What the routes of a hub's door need of it: its database, its desk, its keys. */
-import { type ApiHub, openDatabase } from "../api/index.ts";
+import { type ApiHub, openDatabase, openLive } from "../api/index.ts";
 import { isTributaryError, TributaryError } from "../core/index.ts";
 import { consoleWriter, inTurns, programsOf, programsOfHub, type Write } from "../desk/index.ts";
 import { SCOPE_APPEND, SCOPE_ENROL } from "../http/index.ts";
@@ -29,6 +29,7 @@ export interface HubParts extends Pick<ApiHub, "gate" | "registry" | "views" | "
 export function openApiHub({ dir, state, log, gate, ...parts }: HubParts): ApiHub & { close(): Promise<void> } {
   const { org, natsUrl, postgresUrl } = state;
   const reading = openDatabase(postgresUrl, parts.say);
+  const live = openLive({ postgresUrl, views: () => parts.views() ?? [], say: parts.say });
   const writer = (as: ReturnType<typeof programsOf>): Write => {
     const write = consoleWriter({
       ...{ dir, org, as, gate, url: natsUrl },
@@ -47,6 +48,7 @@ export function openApiHub({ dir, state, log, gate, ...parts }: HubParts): ApiHu
     org,
     gate,
     reading,
+    live,
     limits: limitsGiven(),
     logEnd: () => log.end(),
     write: writer(programsOfHub(org)),
@@ -65,7 +67,9 @@ export function openApiHub({ dir, state, log, gate, ...parts }: HubParts): ApiHu
         await withdrawRevoked(dir, book.record);
         return devices;
       }),
-    close: () => reading.close(),
+    async close() {
+      await Promise.all([reading.close(), live.close()]);
+    },
   };
 }
 

@@ -55,6 +55,7 @@ export {
   type Route,
   route,
   type Surface,
+  type Upgrade,
 } from "./route.ts";
 export { type Limits, type Listening, listen, type ServerOptions } from "./server.ts";
 export {

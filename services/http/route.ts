@@ -1,3 +1,5 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import type { JsonObject } from "../core/index.ts";
 
 /**
@@ -124,8 +126,19 @@ export function route<
 }
 
 /** Routes that belong together, and how they refuse. */
+/** Where a connection becomes a socket. */
+export interface Upgrade {
+  readonly path: string;
+  /** Takes over the connection. The server has looked where the page comes from that asks. */
+  take(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Ends all of its sockets. */
+  close(): Promise<void>;
+}
+
 export interface Surface {
   readonly name: string;
+  /** Sockets beside its routes. */
+  readonly upgrade?: Upgrade;
   readonly routes: readonly Route[];
   /** First parts of paths. All paths under them belong to this surface, even those without a route; `""` is the path `/`. */
   readonly roots: readonly string[];

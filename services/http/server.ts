@@ -1,13 +1,13 @@
 import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { Readable } from "node:stream";
+import { type Duplex, Readable } from "node:stream";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { isTributaryError, listenFailure, messageOf, TributaryError } from "../core/index.ts";
 import { addressOf } from "./address.ts";
 import { type ApiInfo, openApiSurface } from "./openapi.ts";
-import { corsHeaders, preflightHeaders, STRICT_HEADERS } from "./origins.ts";
+import { corsHeaders, maySocket, preflightHeaders, STRICT_HEADERS } from "./origins.ts";
 import { anyProblem } from "./problem.ts";
-import type { Answer, Asking, Route, Surface } from "./route.ts";
+import type { Answer, Asking, Route, Surface, Upgrade } from "./route.ts";
 
 /**
  * The only file that knows the server's library. It maps tables of routes onto it.
@@ -106,12 +106,15 @@ export async function listen({
   // Not `app.listen`: of a name with several addresses it opens several servers, and closes the connections of one.
   await begin(server, host, port);
   server.on("error", (error) => say({ event: "http-failed", error }));
+  const upgrades = surfaces.flatMap(({ upgrade }) => upgrade ?? []);
+  server.on("upgrade", upgrading(upgrades, origins));
   // It listens on a port, not on a pipe.
   const bound = (server.address() as AddressInfo).port;
   return {
     url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
     port: bound,
     async close() {
+      await Promise.all(upgrades.map((each) => each.close()));
       server.closeIdleConnections();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       const cut = setTimeout(() => server.closeAllConnections(), bounds.closeMs);
@@ -119,6 +122,21 @@ export async function listen({
       clearTimeout(cut);
       await app.close();
     },
+  };
+}
+
+/** Hands connections that ask for a socket to whoever serves their path; others end. A web page of another origin may not: a browser sends its requests wherever a page says. */
+function upgrading(upgrades: readonly Upgrade[], origins: readonly string[]) {
+  return (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    socket.on("error", () => socket.destroy());
+    const end = (status: string): void => {
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    };
+    const path = (addressOf(request.url ?? "/") ?? "").split("?", 1)[0];
+    const found = upgrades.find((each) => each.path === path);
+    if (found === undefined) end("404 Not Found");
+    else if (!maySocket(origins, request.headers.origin, request.headers.host)) end("403 Forbidden");
+    else found.take(request, socket, head);
   };
 }
 

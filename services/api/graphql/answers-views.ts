@@ -22,7 +22,7 @@ export async function momentAsked(db: Db, moment: Moment | null | undefined): Pr
 type Scalar = string | number | boolean;
 /** Conditions on one column, by what is asked. */
 type Condition = Readonly<Record<string, JsonValue | undefined>>;
-interface PageArgs {
+export interface PageArgs {
   readonly where?: Readonly<Record<string, Condition | null>> | readonly (Condition & { readonly column: string })[] | null;
   readonly sort?: string | null;
   readonly descending?: boolean | null;
@@ -65,7 +65,8 @@ function jsonColumns(view: View): ReadonlySet<string> {
   return new Set(["waiting_for", ...all.filter(([, { type }]) => type === "json").map(([name]) => name)]);
 }
 
-function conditionsOf(view: View, where: PageArgs["where"]): readonly Stated[] {
+/** The conditions of a question, as the schema has checked them. */
+export function conditionsOf(view: View, where: PageArgs["where"]): readonly Stated[] {
   if (where === null || where === undefined) return [];
   const json = jsonColumns(view);
   const each: readonly (readonly [string, Condition | null])[] = isList(where)

@@ -3,6 +3,7 @@ import type { Admission, Grant, Write } from "../../desk/index.ts";
 import type { Gate, Registry } from "../../gate/index.ts";
 import type { Principal } from "../../http/index.ts";
 import type { View } from "../../merge/engine.ts";
+import type { Live } from "../live.ts";
 import type { Database } from "./database.ts";
 import type { GraphqlLimits } from "./limits.ts";
 
@@ -11,6 +12,8 @@ export interface ApiHub {
   /** The hub's organisation. */
   readonly org: string;
   readonly reading: Database;
+  /** What changes, for those who follow it. */
+  readonly live: Live;
   readonly gate: Gate;
   readonly registry: Registry;
   /** The views as they are live; `null`: they are not built yet. */
@@ -33,6 +36,8 @@ export interface ApiHub {
 export interface Asking {
   readonly principal: Principal;
   readonly hub: ApiHub;
+  /** Who it is as of now, of somebody who stays connected. Throws for somebody who may not ask any more. */
+  readonly again?: () => Promise<Principal>;
 }
 
 /** Arguments as the schema has checked them: a member that somebody left out is not there, or `null`. */

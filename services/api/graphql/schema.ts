@@ -6,11 +6,13 @@ import { appendDecisions } from "./answers-append.ts";
 import { caseAnswers, caseDecisions } from "./answers-cases.ts";
 import { historyAnswers } from "./answers-history.ts";
 import { keepingAnswers, keepingDecisions } from "./answers-keeping.ts";
+import { FOLLOWED, guardFollowed } from "./answers-live.ts";
 import { placeAnswers, placeDecisions } from "./answers-places.ts";
 import { schemaAnswers, schemaDecisions } from "./answers-schemas.ts";
 import { viewAnswers } from "./answers-views.ts";
 import type { Descriptions } from "./descriptions.ts";
 import type { Answering, Answers, Asking } from "./hub.ts";
+import { liveTypes } from "./live-types.ts";
 import { rightOf } from "./rights.ts";
 import { SCALARS } from "./scalars.ts";
 import { ownTypes } from "./types.ts";
@@ -39,7 +41,7 @@ export const ROOTS = ["Query", "Mutation", "Views", "Rows"] as const;
 
 /** The schema in GraphQL's own language. */
 export const schemaText = (views: readonly View[], descriptions: Descriptions): string =>
-  [...SCALARS.map(({ name }) => `scalar ${name}`), ownTypes(), viewTypes(views, descriptions)].join("\n");
+  [...SCALARS.map(({ name }) => `scalar ${name}`), ownTypes(), viewTypes(views, descriptions), liveTypes(views)].join("\n");
 
 /** Makes the schema of a hub's views. Throws where a field of a root has no right or no answer. */
 export function makeSchema(views: readonly View[], descriptions: Descriptions): GraphQLSchema {
@@ -48,6 +50,7 @@ export function makeSchema(views: readonly View[], descriptions: Descriptions): 
     const type = schema.getType(scalar.name);
     if (type !== undefined) Object.assign(type, scalarParts(scalar));
   }
+  guardFollowed(schema, views);
   guard(schema, { Query: QUERIES, Mutation: MUTATIONS, ...viewAnswers(views) });
   return schema;
 }
@@ -78,7 +81,7 @@ export function guard(schema: GraphQLSchema, answers: Readonly<Record<(typeof RO
         if (resolve !== undefined) throw new Error(`invariant broken: ${type.name}.${name} reads something, and has no right`);
 }
 
-const isRoot = ({ name }: GraphQLObjectType): boolean => ROOTS.some((root) => root === name);
+const isRoot = ({ name }: GraphQLObjectType): boolean => name === FOLLOWED || ROOTS.some((root) => root === name);
 
 // The arguments are those that the field declares, as GraphQL has checked them: the one place where a type is taken on trust.
 const call = (answer: Answering, args: object, asking: Asking): unknown => answer(args as never, asking);

@@ -18,6 +18,7 @@ import { refused, toldError, toldErrors } from "./errors.ts";
 import type { ApiHub, Asking } from "./hub.ts";
 import { GRAPHQL_LIMITS, type GraphqlLimits, mayAskFreely, refuseTooMuch, tooMuch } from "./limits.ts";
 import { makeSchema } from "./schema.ts";
+import { openSockets } from "./sockets.ts";
 
 export const GRAPHQL_PATH = "/graphql";
 const MEDIA_TYPE = "application/graphql-response+json";
@@ -61,9 +62,10 @@ const RESPONSE: JsonObject = {
 /** The routes of GraphQL, for whoever has a token that the hub believes. */
 export function graphqlSurface(hub: ApiHub, gate: Gatekeeper): Surface {
   const limits = { ...GRAPHQL_LIMITS, ...hub.limits };
+  const schema = currentSchema(hub);
   const yoga = createYoga<Served, Asking>({
     graphqlEndpoint: GRAPHQL_PATH,
-    schema: currentSchema(hub),
+    schema,
     context: ({ asking }: Served) => asking,
     plugins: [bounded(limits), told(hub)],
     maskedErrors: { maskError: (error) => toldError(error, hub.say) },
@@ -85,7 +87,13 @@ export function graphqlSurface(hub: ApiHub, gate: Gatekeeper): Surface {
       headers: { "cache-control": "no-store", ...(allow === null ? {} : { allow }) },
     };
   };
-  return { name: "GraphQL", roots: ["graphql"], routes: routesOf(limits, anybodyKnown(gate), ask) };
+  const sockets = openSockets({ hub, gate, schema, limits });
+  return {
+    name: "GraphQL",
+    roots: ["graphql"],
+    routes: routesOf(limits, anybodyKnown(gate), ask),
+    upgrade: { path: GRAPHQL_PATH, ...sockets },
+  };
 }
 
 const HEADERS = { accept: `What the answer may be: ${MEDIA_TYPE} or application/json.`, "content-type": "application/json." };
