@@ -22,9 +22,10 @@ import type {
 } from "./answers.ts";
 import { DOCUMENTS } from "./documents.ts";
 import type { JsonValue } from "./json.ts";
-import { type Asking, asker, type RequestOptions } from "./request.ts";
+import { type CasesTold, type Followed, type FollowOptions, follow, type SyncsTold } from "./live.ts";
+import { type Asking, asker, endpointOf, keepToken, type RequestOptions } from "./request.ts";
 import type { AnyEventOf, AnyHubTypes, HubTypes, ViewName } from "./types.ts";
-import { type HubView, viewsOf } from "./view.ts";
+import { type FollowRows, type HubView, viewsOf } from "./view.ts";
 
 /** What is decided: one of the values that stand side by side, by the code that picks it, or another value. */
 export type Chosen = (
@@ -66,6 +67,13 @@ export interface HubClient<T extends HubTypes = AnyHubTypes> {
   accept(id: string, note: string, options?: Asking): Promise<CaseNoted>;
   comment(id: string, text: string, options?: Asking): Promise<CaseNoted>;
 
+  /** Cases that are opened, changed or closed, as it happens; see `live` of a view. */
+  casesChanged(options?: FollowOptions): AsyncIterable<CasesTold>;
+  /** Only that cases are opened. */
+  conflictsOpened(options?: FollowOptions): AsyncIterable<CasesTold>;
+  /** That all views show what a device has sent. */
+  syncsCompleted(options?: FollowOptions): AsyncIterable<SyncsTold>;
+
   readonly quarantine: HubQuarantine;
 
   /**
@@ -101,6 +109,10 @@ export interface HubQuarantine {
  */
 export function client<T extends HubTypes = AnyHubTypes>(url: string, options: RequestOptions): HubClient<T> {
   const ask = asker(url, options);
+  const [endpoint, tokens] = [endpointOf(url), keepToken(options.token)];
+  const live: FollowRows = (followed, following) => follow(endpoint, tokens, followed, following);
+  const followCases = (field: string, following: FollowOptions = {}): AsyncIterable<CasesTold> =>
+    live(followed(field, `cases { ${CASE_FIELDS} }`), following);
   const answer = async <N extends keyof Calls>(name: N, args: object, signal: AbortSignal | undefined): Promise<Calls[N][1]> => {
     const document = DOCUMENTS[name];
     const data = await ask(document, args, { isWrite: document.startsWith("mutation"), signal });
@@ -110,7 +122,11 @@ export function client<T extends HubTypes = AnyHubTypes>(url: string, options: R
   const call = <N extends keyof Calls>(name: N, args: Calls[N][0], signal: AbortSignal | undefined): Promise<Calls[N][1]> =>
     answer(name, args, signal);
   return {
-    view: viewsOf<T>(ask),
+    view: viewsOf<T>(ask, live),
+    casesChanged: (following) => followCases("casesChanged", following),
+    conflictsOpened: (following) => followCases("conflictsOpened", following),
+    syncsCompleted: (following = {}) =>
+      live<SyncsTold>(followed("syncsCompleted", "syncs { origin org site device through position }"), following),
     me: ({ signal } = {}) => call("me", {}, signal),
     history: (entity, { signal, ...question } = {}) => call("history", { entity, ...question }, signal),
     decisions: (entity, { signal } = {}) => call("decisions", { entity }, signal),
@@ -142,5 +158,14 @@ export function client<T extends HubTypes = AnyHubTypes>(url: string, options: R
     },
   };
 }
+
+const followed = (field: string, parts: string): Followed => ({
+  document: `subscription live($from: String) { told: ${field}(from: $from) { kind resume ${parts} } }`,
+  variables: {},
+});
+
+/** All that is known of a case. */
+const CASE_FIELDS =
+  "id state kind view entityType subject rule says about mark openedAt assignee acceptedBy acceptedNote acceptedAt";
 
 const isList = <E>(events: E | readonly E[]): events is readonly E[] => Array.isArray(events);

@@ -46,6 +46,7 @@ export type {
 export { type Chosen, client, type HubClient, type HubQuarantine } from "./client.ts";
 export { HubError } from "./error.ts";
 export type { JsonObject, JsonValue } from "./json.ts";
+export type { CasesTold, FollowOptions, RowsTold, Stood, Synced, SyncsTold } from "./live.ts";
 export type { Asking, RequestOptions, Token } from "./request.ts";
 export type {
   AnyEventOf,
@@ -62,4 +63,4 @@ export type {
   ViewName,
   Where,
 } from "./types.ts";
-export type { HubView, Moment, Page, RowQuestion, RowsQuestion } from "./view.ts";
+export type { HubView, LiveQuestion, Moment, Page, RowQuestion, RowsQuestion } from "./view.ts";

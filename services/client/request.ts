@@ -60,7 +60,8 @@ export function asker(url: string, { token, timeoutMs = TIMEOUT_MS }: RequestOpt
 /** What the hub refuses as a whole is told by its status; what it refuses of an answer has status 200. */
 const isNotLetIn = ({ code, status }: HubError): boolean => status === 401 || (status === 403 && code === "revoked");
 
-function endpointOf(url: string): string {
+/** The address of a hub's GraphQL. Throws `usage` for an address that cannot be meant. */
+export function endpointOf(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : null;
   if (
     parsed === null ||
@@ -76,8 +77,14 @@ function endpointOf(url: string): string {
   return `${parsed.origin}${parsed.pathname.replace(/\/+$/, "")}/graphql`;
 }
 
+/** The token that counts, and another one instead of one that the hub has refused; the same where there is no other. */
+export interface Tokens {
+  current(): Promise<string>;
+  instead(refused: string): Promise<string>;
+}
+
 /** Whichever questions wait for a token wait for the same one. */
-function keepToken(token: Token): { current(): Promise<string>; instead(refused: string): Promise<string> } {
+export function keepToken(token: Token): Tokens {
   let kept: Promise<string> | null = null;
   /** What `kept` has given; `null`: it has not given one yet. */
   let given: string | null = null;

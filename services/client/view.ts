@@ -1,6 +1,7 @@
 /** Rows of one view. In come conditions by column; out come pages of rows with the columns that were asked for. */
 import { HubError, misused } from "./error.ts";
 import type { JsonValue } from "./json.ts";
+import type { Followed, FollowOptions, RowsTold } from "./live.ts";
 import type { Ask, Asking } from "./request.ts";
 import type { ColumnName, HubTypes, RowOf, ViewName, Where } from "./types.ts";
 
@@ -22,6 +23,12 @@ export interface RowsQuestion<T extends HubTypes, V extends ViewName<T>, S exten
   readonly asOf?: Moment | undefined;
   /** Whether all rows are counted that the conditions hold for. */
   readonly count?: boolean | undefined;
+}
+
+export interface LiveQuestion<T extends HubTypes, V extends ViewName<T>, S extends ColumnName<T, V>> extends FollowOptions {
+  /** Which columns; default: all. */
+  readonly select?: readonly S[] | undefined;
+  readonly where?: Where<T, V> | undefined;
 }
 
 export interface RowQuestion<S extends string> extends Asking {
@@ -50,7 +57,18 @@ export interface HubView<T extends HubTypes, V extends ViewName<T>> {
    *   for await (const { rows } of hub.view("beneficiaries").all({ first: 500 })) show(rows);
    */
   all<S extends ColumnName<T, V> = ColumnName<T, V>>(question?: RowsQuestion<T, V, S>): AsyncIterable<Page<Pick<RowOf<T, V>, S>>>;
+  /**
+   * What changes in the view, as it comes. A link that is lost is made again, and nothing is missed or told twice. Read the view after `standing` has come, and again after `reset`.
+   *
+   *   for await (const told of hub.view("beneficiaries").live({ select: ["id", "village"] })) if (told.kind === "rows") show(told.rows);
+   */
+  live<S extends ColumnName<T, V> = ColumnName<T, V>>(
+    question?: LiveQuestion<T, V, S>,
+  ): AsyncIterable<RowsTold<Pick<RowOf<T, V>, S>>>;
 }
+
+/** Follows something by a document. */
+export type FollowRows = <W extends { readonly resume: string }>(followed: Followed, options: FollowOptions) => AsyncIterable<W>;
 
 /** What the hub declares of a view; `null`: its rows come as JSON. */
 type Declared = readonly string[] | null;
@@ -124,17 +142,21 @@ function columnsOf(ask: Ask, view: string, type: string): Columns {
 }
 
 /** Makes views by their names, which share what the hub has told of their columns. Throws `usage` for what is not a name. */
-export function viewsOf<T extends HubTypes>(ask: Ask): <V extends ViewName<T>>(name: V) => HubView<T, V> {
+export function viewsOf<T extends HubTypes>(ask: Ask, follow: FollowRows): <V extends ViewName<T>>(name: V) => HubView<T, V> {
   const known = new Map<string, Columns>();
   return (name) => {
     const view = named(name, "view");
     const columns = known.get(view) ?? columnsOf(ask, view, typeNameOf(view));
     known.set(view, columns);
-    return viewOf(ask, name, columns);
+    return viewOf({ ask, follow }, name, columns);
   };
 }
 
-function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, view: V, columns: Columns): HubView<T, V> {
+function viewOf<T extends HubTypes, V extends ViewName<T>>(
+  { ask, follow }: { readonly ask: Ask; readonly follow: FollowRows },
+  view: V,
+  columns: Columns,
+): HubView<T, V> {
   const type = typeNameOf(view);
   const rows = async <S extends ColumnName<T, V>>(question: RowsQuestion<T, V, S> = {}): Promise<Page<Pick<RowOf<T, V>, S>>> => {
     const shown = await columns.for(question.select);
@@ -166,6 +188,15 @@ function viewOf<T extends HubTypes, V extends ViewName<T>>(ask: Ask, view: V, co
       const document = `query row${parts.declared} { rows { row: ${view}${parts.handed}${fieldsOf(shown)} } }`;
       const answer = await columns.during(ask(document, parts.variables, { isWrite: false, signal: question.signal }));
       return (answer as { readonly rows: { readonly row: Pick<RowOf<T, V>, S> | null } }).rows.row;
+    },
+    async *live<S extends ColumnName<T, V>>({ select, where, ...options }: LiveQuestion<T, V, S> = {}) {
+      const shown = await columns.for(select);
+      const given = { where: where !== undefined && shown === null ? listed(where) : where };
+      const parts = argumentsOf(given, { where: shown === null ? "[ColumnCondition!]" : `${type}Where` });
+      const variables = `($from: String${parts.declared === "" ? "" : `, ${parts.declared.slice(1, -1)}`})`;
+      const handed = `(from: $from${parts.handed === "" ? "" : `, ${parts.handed.slice(1, -1)}`})`;
+      const document = `subscription live${variables} { told: ${view}${handed} { kind resume rows${fieldsOf(shown)} gone } }`;
+      yield* follow<RowsTold<Pick<RowOf<T, V>, S>>>({ document, variables: parts.variables }, options);
     },
     async *all(question = {}) {
       let { after } = question;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { client, HubError } from "../../services/client/index.ts";
 import { type ApiTestHub, fill, OTHER, openApiTestHub } from "../support/api-hub.ts";
-import { number, ORG } from "../support/hub.ts";
+import { number, ORG, update } from "../support/hub.ts";
+import { eventually } from "../support/temp.ts";
 import type { Hub } from "../webapp/register.ts";
 import type { Tributary } from "../webapp/tributary.d.ts";
 
@@ -28,6 +29,69 @@ const refusal = (call: Promise<unknown>): Promise<unknown> =>
     () => null,
     (error: unknown) => error,
   );
+
+describe("a client that follows", () => {
+  /** Sockets that the client has opened. */
+  const opened: WebSocket[] = [];
+  const Real = globalThis.WebSocket;
+  beforeAll(() => {
+    globalThis.WebSocket = class extends Real {
+      constructor(...given: ConstructorParameters<typeof WebSocket>) {
+        super(...given);
+        opened.push(this);
+      }
+    };
+  });
+  afterAll(() => {
+    globalThis.WebSocket = Real;
+  });
+
+  it("is told what changes, goes on where it was when its link is lost, and misses and repeats nothing", async () => {
+    const stop = new AbortController();
+    const phones: unknown[] = [];
+    const others: string[] = [];
+    const following = (async () => {
+      for await (const told of amina.view("phones").live({ select: ["id", "phone"], signal: stop.signal }))
+        if (told.kind === "rows") {
+          phones.push(...told.rows.filter(({ id }) => id === number(1)).map(({ phone }) => phone));
+          others.push(...told.rows.map(({ id }) => id).filter((id) => id === number(11)));
+        }
+    })();
+    await eventually("it follows", async () => opened.at(-1)?.readyState === WebSocket.OPEN);
+    const wanted: string[] = [];
+    for (let n = 0; n < 5; n++) {
+      const phone = `+25470000090${n}`;
+      wanted.push(phone);
+      // Also while there is no link.
+      if (n % 2 === 1) opened.at(-1)?.close();
+      await door.send(ORG, [update(number(1), { phone })]);
+      await door.send(OTHER, [update(number(11), { phone })]);
+      await eventually(`${phone} is told`, async () => phones.includes(phone));
+    }
+    expect(phones).toEqual(wanted);
+    expect(others).toEqual([]);
+    expect(opened.length).toBeGreaterThanOrEqual(3);
+    stop.abort();
+    await following;
+  });
+
+  it("is told why it may not follow", async () => {
+    const field = client<Tributary>(door.url, { token: await door.person(ORG, "field", "ann") });
+    const first = async (told: AsyncIterable<unknown>): Promise<unknown> => {
+      for await (const each of told) return each;
+    };
+    await expect(first(field.casesChanged())).rejects.toMatchObject({ name: "HubError", code: "right-missing" });
+    await expect(first(field.view("beneficiaries").live({ from: "nonsense" }))).rejects.toMatchObject({
+      code: "input-malformed",
+    });
+    await expect(first(amina.view("names").live())).rejects.toMatchObject({ code: "not-permitted" });
+    let asked = 0;
+    const forged = client<Tributary>(door.url, { token: () => `forged.${++asked}.token` });
+    await expect(first(forged.conflictsOpened())).rejects.toMatchObject({ code: "token-invalid" });
+    expect(asked).toBe(2);
+    expect(await first(amina.syncsCompleted())).toMatchObject({ kind: "standing" });
+  });
+});
 
 describe("a client of a real hub", () => {
   it("is shown rows by conditions of each kind, sorted, counted, and in pages", async () => {

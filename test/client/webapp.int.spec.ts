@@ -49,6 +49,11 @@ describe("a web application, with an address and a token", () => {
     expect(await app(amina, "me")).toMatchObject({ subject: "amina", org: ORG, roles: ["coordinator"] });
   });
 
+  it("subscribes to what it shows, and is told of what was written", async () => {
+    await app(amina, "register", number(81), "+254700000811");
+    expect(await app(amina, "follow", number(81), "+254700000812")).toEqual([{ id: number(81), phone: "+254700000812" }]);
+  });
+
   it("sees that a device and a colleague wrote at the same time, and decides it in its user's name", async () => {
     expect(await app<Waiting[]>(amina, "waiting")).toEqual([]);
     await hub.send(ORG, [update(person, { phone: SEEN })]);
@@ -69,10 +74,10 @@ describe("a web application, with an address and a token", () => {
     expect(await app(hana, "find", person, found?.id ?? "")).toEqual(nothing);
     expect(await app(hana, "waiting")).toEqual([]);
     expect(await app(amina, "find", person, "0123456789ab")).toMatchObject({
-      rows: [person],
-      total: 1,
+      rows: [person, number(81)],
+      total: 2,
       asked: 1,
-      pages: [person],
+      pages: expect.arrayContaining([person, number(81)]),
       cases: 1,
       history: null,
     });

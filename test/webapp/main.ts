@@ -1,6 +1,6 @@
 /** Runs one part of the web application: `node main.ts PART ARGUMENTS`, with the hub's address and the token in the environment. Prints what it is told as JSON. */
 import { client } from "../../packages/client/index.ts";
-import { correct, find, register, settle, waiting } from "./register.ts";
+import { correct, find, follow, register, settle, waiting } from "./register.ts";
 import type { Tributary } from "./tributary.d.ts";
 
 const { HUB_URL = "", HUB_TOKEN = "", WAIT_MS = "" } = process.env;
@@ -23,6 +23,7 @@ const parts: Readonly<Record<string, () => Promise<unknown>>> = {
       waitMs,
     ),
   correct: () => correct(hub, first, second),
+  follow: () => follow(hub, first, second),
   waiting: () => waiting(hub),
   settle: () => settle(hub, first, { pick: second, note: "it rings" }, waitMs),
   find: () => find(hub, first, second),

@@ -36,6 +36,22 @@ export async function register(hub: Hub, person: BeneficiaryV2, waitMs: number) 
 export const correct = (hub: Hub, id: string, phone: string) =>
   hub.append({ type: "beneficiary.updated", entity: { type: PERSON, id }, data: { phone } });
 
+/** Follows a person's phone number, and writes another one once it follows: returns what it is told from then on until it is told of that. */
+export async function follow(hub: Hub, id: string, phone: string) {
+  const told: unknown[] = [];
+  let isWritten = false;
+  for await (const each of hub.view("phones").live({ select: ["id", "phone"], where: { id: { eq: id } } })) {
+    if (each.kind === "standing" && !isWritten) {
+      isWritten = true;
+      await correct(hub, id, phone);
+    }
+    if (each.kind !== "rows") continue;
+    told.push(...each.rows);
+    if (each.rows.some((row) => row.phone === phone)) break;
+  }
+  return told;
+}
+
 /** What waits for somebody to decide it, with the values to choose from. */
 export async function waiting(hub: Hub) {
   const { cases } = await hub.cases({ state: "open", view: "phones" });
