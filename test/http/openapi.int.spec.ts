@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { registrySurface } from "../../services/api/index.ts";
+import { type ApiHub, graphqlSurface, meSurface, registrySurface, viewsSurface } from "../../services/api/index.ts";
 import { isJsonObject, type JsonObject, type JsonValue, PROTOCOL } from "../../services/core/index.ts";
 import type { Registry } from "../../services/gate/index.ts";
 import { type Listening, listen, type Surface } from "../../services/http/index.ts";
 import { type DoorDeps, doorRoutes } from "../../services/ingress/http-routes.ts";
+import { gate } from "../support/hub.ts";
 
 /** The routes of a hub as it is wired, with nothing behind them: what they do is not tested here. */
 function hubSurfaces(): Surface[] {
@@ -13,10 +14,18 @@ function hubSurfaces(): Surface[] {
   };
   const health = { alive: () => ({ status: 200, body: {} }), ready: async () => ({ status: 200, body: {} }) };
   const pulls = { schema: { type: "object" }, answer: stranger };
+  const people = { admit: stranger, again: stranger };
+  const nothing = { read: stranger, close: async () => {} };
   const deps = { keeper: { admit: stranger }, vouch: { refusing: () => ({}) }, health, pulls };
   return [
     doorRoutes({ ...deps, hello: stranger, say: () => {} } as unknown as DoorDeps).surface,
     registrySurface({} as Registry, stranger),
+    meSurface(people),
+    viewsSurface({ gate: people, reading: nothing, files: nothing, views: () => null }),
+    graphqlSurface(
+      { views: () => null, gate, registry: { onChange: () => () => {} }, say: () => {} } as unknown as ApiHub,
+      people,
+    ),
   ];
 }
 
