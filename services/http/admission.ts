@@ -88,6 +88,8 @@ export interface Gatekeeper {
    * the log cannot be read, and `backend-failed` while people.json cannot.
    */
   admit(authorization: string | null | undefined, atMs: number): Promise<Principal>;
+  /** Counts one more question of somebody who was admitted before and stays connected. Throws `too-many-requests`. Absent: nobody counts. */
+  count?(principal: Principal): Promise<void>;
   /** The same again for somebody who was admitted before and stays connected: their rights as of now. Throws what `admit` throws. */
   again(principal: Principal, atMs: number): Promise<Principal>;
 }

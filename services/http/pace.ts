@@ -29,6 +29,7 @@ export function paced(gate: Gatekeeper, pace: Pace = PACE): Gatekeeper {
       await count(who);
       return who;
     },
+    count,
     again: gate.again,
   };
 }

@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
+import { client } from "../../services/client/index.ts";
 import { asked, type Told } from "../support/api-hub.ts";
 import { withCluster } from "../support/cluster.ts";
 import { runHere } from "../support/here.ts";
@@ -60,4 +61,27 @@ it("at a hub that was started by command, a program appends, reads and registers
   expect((await ask("{ views { beneficiaries(first: 21) { rows { id } } } }")).errors[0]?.message).toContain(
     "20 is the most (the setting maxPageRows)",
   );
+
+  // Its logs tell nobody's secrets, also where something was wrong with what came.
+  const told = client(httpUrl, { token }).syncsCompleted()[Symbol.asyncIterator]();
+  expect((await told.next()).value).toMatchObject({ kind: "standing" });
+  await told.return?.();
+  const forged = `${token.slice(0, -8)}AAAAAAAA`;
+  for (const authorization of [`Bearer ${forged}`, `Basic ${Buffer.from(`amina:${token}x`).toString("base64")}`])
+    expect((await fetch(`${httpUrl}/v1/views/beneficiaries?token=${token}`, { headers: { authorization } })).status).toBe(401);
+  await ask(`{ me { org } } # ${token}`);
+  await ask("query ($token: String!) { rows { beneficiaries(id: $token) { id } } }", { token });
+  const { postgresUrl } = JSON.parse(readFileSync(join(data, "hub.json"), "utf8")) as { postgresUrl: string };
+  const siteToken = (site.data as { registerSite: { token: string } }).registerSite.token;
+  const secrets = [
+    ...[token, forged, siteToken].map((each) => each.split(".")[2] ?? ""),
+    new URL(postgresUrl).password,
+    ...readdirSync(data)
+      .filter((name) => /key/.test(name) && name.endsWith(".json"))
+      .flatMap((name) => [...readFileSync(join(data, name), "utf8").matchAll(/"d":\s*"([^"]+)"/g)].map(([, d = ""]) => d)),
+  ].filter((secret) => secret.length >= 8);
+  expect(secrets.length).toBeGreaterThanOrEqual(4);
+  const logs = [out, ...readdirSync(join(data, "logs")).map((name) => readFileSync(join(data, "logs", name), "utf8"))];
+  expect(logs.join("").length).toBeGreaterThan(500);
+  for (const secret of secrets) expect(logs.filter((log) => log.includes(secret))).toEqual([]);
 });

@@ -7,7 +7,7 @@ import type { ApiHub } from "../../services/api/graphql/hub.ts";
 import { GRAPHQL_LIMITS } from "../../services/api/graphql/limits.ts";
 import { openSockets, type SocketLimits } from "../../services/api/graphql/sockets.ts";
 import { TributaryError } from "../../services/core/index.ts";
-import type { Gatekeeper, Principal } from "../../services/http/index.ts";
+import { type Gatekeeper, type Principal, paced } from "../../services/http/index.ts";
 import { eventually } from "../support/temp.ts";
 
 const closers: (() => Promise<void>)[] = [];
@@ -38,7 +38,7 @@ async function served(sockets: Partial<SocketLimits>, again: Gatekeeper["again"]
   const said: Record<string, unknown>[] = [];
   const opened = openSockets({
     hub: { say: (event) => said.push(event) } as Pick<ApiHub, "say"> as ApiHub,
-    gate: { admit: async () => amina, again },
+    gate: paced({ admit: async () => amina, again }, { requestsPerPerson: 20, requestsPerOrganisation: 1_000 }),
     schema: endless,
     limits: GRAPHQL_LIMITS,
     sockets,
@@ -139,4 +139,27 @@ it("nobody stays who does not say who they are", async () => {
   const url = await served({ initMs: 30 });
   const socket = new WebSocket(url, "graphql-transport-ws");
   expect(await closing(socket)).toBe(4408);
+});
+
+it("questions over a socket count as requests do", async () => {
+  const socket = await greeted(await served({}));
+  const answers: string[] = [];
+  const all = new Promise<void>((resolve) =>
+    socket.on("message", (data) => {
+      if (/"type":"(?:next|error)"/.test(String(data)) && answers.push(String(data)) === 20) resolve();
+    }),
+  );
+  for (let n = 0; n < 20; n++) ask(socket, String(n), "{ one }");
+  await all;
+  // Connecting was one of the 20.
+  expect(answers.filter((each) => each.includes('"one":null'))).toHaveLength(19);
+  expect(answers.filter((each) => each.includes("requestsPerPerson"))).toHaveLength(1);
+  socket.close();
+});
+
+it("who does not answer a goodbye does not keep a hub from stopping", async () => {
+  const socket = await greeted(await served({}));
+  socket.pause();
+  await closers.pop()?.();
+  socket.terminate();
 });

@@ -12,7 +12,7 @@ import { CONSUMER, REGISTER } from "./register.ts";
 
 const MAX_FIELD_BYTES = 10_000_000;
 /** What a web page would load of it, not compressed, and not minified. */
-const MAX_CLIENT_BYTES = 25_000;
+const MAX_CLIENT_BYTES = 35_000;
 const TSC = join(ROOT, "node_modules/typescript/bin/tsc");
 /** npm and what it installs run under this Node. */
 const PATH = `${dirname(process.execPath)}${delimiter}${process.env.PATH}`;

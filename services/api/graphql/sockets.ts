@@ -78,8 +78,12 @@ export function openSockets(options: SocketOptions): Sockets {
     },
     async close() {
       for (const client of wss.clients) client.close(1001, "the hub is being stopped");
+      // Who does not answer that does not keep the hub from stopping.
+      const cut = setTimeout(() => {
+        for (const client of wss.clients) client.terminate();
+      }, CLOSE_MS);
       await new Promise<void>((resolve) => wss.close(() => resolve()));
-      for (const client of wss.clients) client.terminate();
+      clearTimeout(cut);
     },
   };
 }
@@ -145,6 +149,8 @@ function serve(server: Server<Extra>, client: WebSocket, request: IncomingMessag
   });
 }
 
+/** How long sockets have to end when the hub is being stopped. */
+const CLOSE_MS = 1_000;
 /** "Try again later" (RFC 6455, registered close codes). */
 const SLOW = 1013;
 
@@ -164,7 +170,15 @@ function serverOf({ hub, gate, schema, limits: bounds }: SocketOptions, limits: 
         return false;
       }
     },
-    onSubscribe: (context, _id, payload) => argsOf(context, payload, { hub, gate, schema, bounds, limits }),
+    async onSubscribe(context, _id, payload) {
+      try {
+        // Each question counts as a request does, over however few sockets they come.
+        if (context.extra.who !== undefined) await gate.count?.(context.extra.who);
+      } catch (error) {
+        return [isTributaryError(error) ? refused(error) : toldError(error, hub.say)];
+      }
+      return argsOf(context, payload, { hub, gate, schema, bounds, limits });
+    },
     onError: (_context, _id, _payload, errors) => [...toldErrors(errors, hub.say)],
     onNext: (...[, , , , result]) =>
       result.errors === undefined ? result : { ...result, errors: [...toldErrors(result.errors, hub.say)] },
