@@ -15,9 +15,17 @@ import {
   StorageType,
   type StreamConfig,
 } from "nats";
-import { messageOf, type NatsSettings, natsConnect, natsRefusal, SUBJECTS, silenceHint, TributaryError } from "../core/index.ts";
+import {
+  busy,
+  messageOf,
+  type NatsSettings,
+  natsConnect,
+  natsRefusal,
+  SUBJECTS,
+  silenceHint,
+  TributaryError,
+} from "../core/index.ts";
 import { pause } from "../core/node.ts";
-import { busy } from "./fair.ts";
 
 export const STREAM = "INGRESS";
 export const DEAD_STREAM = "DEAD";

@@ -1,5 +1,3 @@
-export { busy, type Turns, turns } from "../core/index.ts";
-
 /**
  * Shares the processor: long work stops now and then and waits here until it is its key's turn. Between two turns of one key every other that waits has one,
  * and timers and sockets are served.

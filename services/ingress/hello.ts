@@ -1,6 +1,5 @@
-import { type Hello, type HelloRequest, partsOf, SUBJECTS } from "../core/index.ts";
+import { busy, type Hello, type HelloRequest, partsOf, SUBJECTS, turns } from "../core/index.ts";
 import type { Acceptor } from "./accept.ts";
-import { busy, turns } from "./fair.ts";
 import { asksOf, type Question } from "./question.ts";
 import { answerOn, type QuestionDeps } from "./questions.ts";
 import { toJson } from "./reply.ts";

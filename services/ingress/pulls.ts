@@ -1,5 +1,6 @@
 import type { NatsConnection } from "nats";
 import {
+  busy,
   type DeviceName,
   type IncarnationId,
   type JsonObject,
@@ -10,8 +11,8 @@ import {
   SUBJECTS,
   siteOfDevice,
   TributaryError,
+  turns,
 } from "../core/index.ts";
-import { busy, turns } from "./fair.ts";
 import { type PullAsk, pullOf, type Question } from "./question.ts";
 import { answerOn, type QuestionDeps } from "./questions.ts";
 import { inTime, type Standing } from "./standing.ts";

@@ -1,6 +1,5 @@
 import type { NatsConnection } from "nats";
-import { type Reply, replySchema, SUBJECTS } from "../core/index.ts";
-import { busy } from "./fair.ts";
+import { busy, type Reply, replySchema, SUBJECTS } from "../core/index.ts";
 import { fromJson, refusalOf } from "./reply.ts";
 
 /** Requests waiting for receipts at a time, in all and of one site, and the bytes that those of one site have sent; beyond, 503 says to come back. */

@@ -1,4 +1,4 @@
-import { turns } from "./fair.ts";
+import { turns } from "../core/index.ts";
 
 /** Batches of one address that are looked at, and that wait. All devices of a site may share an address, and behind a proxy all devices of a hub. */
 const ADDRESS_BOUNDS = { max: Number.POSITIVE_INFINITY, maxEach: 64, maxWaitingEach: 64 };

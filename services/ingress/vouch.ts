@@ -24,6 +24,7 @@ import {
   type Spoken,
   siteOfDevice,
   TributaryError,
+  turns,
   UNSAID,
 } from "../core/index.ts";
 import { codeHash, isSignedBy, keyIdOf } from "../core/node.ts";
@@ -40,7 +41,6 @@ import {
 } from "../http/index.ts";
 import { actorOfDevice, type KeyBook } from "../log/index.ts";
 import type { Vouched } from "./accept.ts";
-import { turns } from "./fair.ts";
 import type { HelloAsk, KeyAsk, PullAsk, Question } from "./question.ts";
 
 /** A signed request's time may differ from the hub's clock by so much. A sender whose clock is wrong is told the time and asks again. */

@@ -39,6 +39,9 @@ export const isLockedOut = (error: unknown): boolean => sqlState(error) === "55P
 /** PostgreSQL's code of a missing right. */
 export const LACKS_A_RIGHT = "42501";
 
+/** Whether an error is about a value that PostgreSQL cannot read as what it is compared with (class 22, data exception). */
+export const isOfValues = (error: unknown): boolean => sqlState(error)?.startsWith("22") === true;
+
 /** Why something is not in a view, in the words of whoever refused it. */
 export const wordsOf = (error: unknown): string =>
   sqlState(error) === null ? messageOf(error) : `PostgreSQL cannot hold it: ${messageOf(error)}`;

@@ -43,6 +43,7 @@ export {
   isLockedOut,
   isMissing,
   isOfData,
+  isOfValues,
   LACKS_A_RIGHT,
   MAX_REPEATS,
   sqlState,

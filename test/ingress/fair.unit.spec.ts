@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { breaths, sparing, turns } from "../../services/ingress/fair.ts";
+import { turns } from "../../services/core/index.ts";
+import { breaths, sparing } from "../../services/ingress/fair.ts";
 import { type Bounds, type Held, lanes } from "../../services/ingress/lanes.ts";
 import { networkOf, unproven } from "../../services/ingress/unproven.ts";
 

@@ -1,6 +1,6 @@
 /** How GraphQL reads and decides: through a few connections, each question as the person who asks. In come a viewer and a question; out comes what PostgreSQL itself shows that viewer. */
 import { isTributaryError, messageOf, TributaryError, turns, type Viewer } from "../../core/index.ts";
-import { asViewer, type Connections, type Db, LACKS_A_RIGHT, openConnections, sqlState } from "../../views/index.ts";
+import { asViewer, type Connections, type Db, isOfValues, LACKS_A_RIGHT, openConnections, sqlState } from "../../views/index.ts";
 import { type Reading, whoseTurn } from "../reading.ts";
 
 /** Bounds of reading. */
@@ -59,8 +59,6 @@ export function openDatabase(
 
 /** PostgreSQL's code for a statement that was given up. */
 const GIVEN_UP = "57014";
-/** How its codes begin for values that it cannot read. */
-const OF_VALUES = "22";
 
 /** What the driver says may name tables, addresses and values: it goes to the hub's log, and whoever asked is told in our words. */
 function asOurs(error: unknown, statementMs: number, say: (event: Record<string, unknown>) => void): unknown {
@@ -84,7 +82,7 @@ function asOurs(error: unknown, statementMs: number, say: (event: Record<string,
       "People of the hub's own organisation in the role auditor or admin do.",
       because,
     );
-  if (sqlState(error)?.startsWith(OF_VALUES) === true)
+  if (isOfValues(error))
     return new TributaryError(
       "input-malformed",
       "a value of the question is not one that the database can read",

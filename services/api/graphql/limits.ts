@@ -9,10 +9,12 @@ import {
   isObjectType,
   Kind,
   type OperationDefinitionNode,
+  type ParseOptions,
+  parse,
   type SelectionSetNode,
   visit,
 } from "graphql";
-import { TributaryError } from "../../core/index.ts";
+import { messageOf, TributaryError } from "../../core/index.ts";
 import type { Principal } from "../../http/index.ts";
 
 /** The bounds of a question. Each is a setting of its name. */
@@ -63,7 +65,29 @@ export function pageRows(first: number | null | undefined, limits: GraphqlLimits
  * Whether somebody may ask a question of their own, and not only those that the hub has on its list. At present whoever has a token may: a hub keeps no such list yet. This is the one place
  * that says so; the right for it is `queries:free`.
  */
-export const mayAskFreely = (_principal: Principal): boolean => true;
+const mayAskFreely = (_principal: Principal): boolean => true;
+
+/** Throws `not-permitted` for a question that somebody may not ask. */
+export function mustAskFreely(principal: Principal): void {
+  if (!mayAskFreely(principal))
+    throw new TributaryError("not-permitted", "this question is not on the hub's list", "Ask one that is.");
+}
+
+/** How the parser says that a document has too many tokens. */
+const TOO_LONG = /contains more than \d+ tokens/;
+
+/** Reads a document. Throws `input-malformed` for one that is too long, and what the parser throws. */
+export function parseWithin(
+  source: Parameters<typeof parse>[0],
+  limits: GraphqlLimits,
+  options: ParseOptions = {},
+): DocumentNode {
+  try {
+    return parse(source, { ...options, maxTokens: limits.maxTokens });
+  } catch (error) {
+    throw TOO_LONG.test(messageOf(error)) ? tooMuch("the question is too long", null, limits, "maxTokens") : error;
+  }
+}
 
 interface Measured {
   readonly depth: number;

@@ -4,14 +4,14 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { type ExecutionArgs, GraphQLError, type GraphQLSchema, getOperationAST, parse, validate } from "graphql";
+import { type ExecutionArgs, GraphQLError, type GraphQLSchema, getOperationAST, validate } from "graphql";
 import { CloseCode, type Context, makeServer, type Server, type SubscribePayload } from "graphql-ws";
 import { type WebSocket, WebSocketServer } from "ws";
 import { isTributaryError, messageOf, TributaryError } from "../../core/index.ts";
 import type { Gatekeeper, Principal } from "../../http/index.ts";
 import { refused, toldError, toldErrors } from "./errors.ts";
 import type { ApiHub, Asking } from "./hub.ts";
-import { type GraphqlLimits, mayAskFreely, refuseTooMuch, tooMuch } from "./limits.ts";
+import { type GraphqlLimits, mustAskFreely, parseWithin, refuseTooMuch } from "./limits.ts";
 
 /** The sub-protocol that a socket must speak. */
 export const PROTOCOL_NAME = "graphql-transport-ws";
@@ -205,10 +205,9 @@ function argsOf(
         `${limits.operationsPerSocket} questions of this socket are under way (the setting operationsPerSocket)`,
         "Complete some, or open another socket.",
       );
-    if (!mayAskFreely(who))
-      throw new TributaryError("not-permitted", "this question is not on the hub's list", "Ask one that is.");
+    mustAskFreely(who);
     const schema = current();
-    const document = parsed(query, bounds);
+    const document = parseWithin(query, bounds);
     const problems = validate(schema, document);
     if (problems.length > 0) return toldErrors(problems, hub.say);
     const operation = getOperationAST(document, operationName);
@@ -221,15 +220,5 @@ function argsOf(
     };
   } catch (error) {
     return [isTributaryError(error) ? refused(error) : toldError(error, hub.say)];
-  }
-}
-
-const TOO_LONG = /contains more than \d+ tokens/;
-
-function parsed(query: string, limits: GraphqlLimits): ReturnType<typeof parse> {
-  try {
-    return parse(query, { maxTokens: limits.maxTokens });
-  } catch (error) {
-    throw TOO_LONG.test(messageOf(error)) ? tooMuch("the question is too long", null, limits, "maxTokens") : error;
   }
 }

@@ -1,7 +1,7 @@
 /** GraphQL over HTTP: `POST /graphql`, and `GET /graphql` for questions that only read. In come requests whose sender is known; out come answers. */
-import { type GraphQLSchema, getOperationAST, parse } from "graphql";
+import { type GraphQLSchema, getOperationAST } from "graphql";
 import { createYoga, type Plugin } from "graphql-yoga";
-import { isTributaryError, type JsonObject, messageOf, TributaryError } from "../../core/index.ts";
+import { isTributaryError, type JsonObject, TributaryError } from "../../core/index.ts";
 import {
   type Answer,
   type Asked,
@@ -16,7 +16,7 @@ import { anybodyKnown } from "../me.ts";
 import { describedBy } from "./descriptions.ts";
 import { refused, toldError, toldErrors } from "./errors.ts";
 import type { ApiHub, Asking } from "./hub.ts";
-import { GRAPHQL_LIMITS, type GraphqlLimits, mayAskFreely, refuseTooMuch, tooMuch } from "./limits.ts";
+import { GRAPHQL_LIMITS, type GraphqlLimits, mustAskFreely, parseWithin, refuseTooMuch } from "./limits.ts";
 import { makeSchema } from "./schema.ts";
 import { openSockets } from "./sockets.ts";
 
@@ -192,18 +192,15 @@ const told = ({ say }: ApiHub): Plugin<Asking> => ({
   },
 });
 
-/** How the parser says that a document has too many tokens. */
-const TOO_LONG = /contains more than \d+ tokens/;
-
 /** Holds questions to the limits, before any field is answered. */
 function bounded(limits: GraphqlLimits): Plugin<Asking> {
   return {
     onParse({ setParseFn }) {
       setParseFn((source, options) => {
         try {
-          return parse(source, { ...options, maxTokens: limits.maxTokens });
+          return parseWithin(source, limits, options);
         } catch (error) {
-          throw TOO_LONG.test(messageOf(error)) ? refused(tooMuch("the question is too long", null, limits, "maxTokens")) : error;
+          throw isTributaryError(error) ? refused(error) : error;
         }
       });
     },
@@ -211,8 +208,7 @@ function bounded(limits: GraphqlLimits): Plugin<Asking> {
       try {
         const { schema, document, operationName, variableValues, contextValue } = args;
         const operation = getOperationAST(document, operationName);
-        if (!mayAskFreely(contextValue.principal))
-          throw new TributaryError("not-permitted", "this question is not on the hub's list", "Ask one that is.");
+        mustAskFreely(contextValue.principal);
         if (operation != null) refuseTooMuch(schema, document, operation, { variables: variableValues ?? {}, limits });
       } catch (error) {
         if (!isTributaryError(error)) throw error;

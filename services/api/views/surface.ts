@@ -4,6 +4,7 @@ import { csvLine, type JsonObject, type JsonValue, positionToText, TributaryErro
 import { type Answer, type Asked, type Gatekeeper, mustMay, type Principal, route, type Surface } from "../../http/index.ts";
 import type { Column, Projection, View } from "../../merge/engine.ts";
 import { type Db, declaredColumns, type FoundRows, mustBeView, readAsked, rowsPage, withRows } from "../../views/index.ts";
+import { isForAll } from "../graphql/view-types.ts";
 import { whoMay } from "../may.ts";
 import type { Reading } from "../reading.ts";
 import { handover } from "./handover.ts";
@@ -93,7 +94,7 @@ function known(views: ViewsApiOptions["views"]): readonly View[] {
 }
 
 /** Totals and joins have rows of several organisations in one: only who sees all of them is shown these. */
-const isShown = ({ kind }: View, { orgs }: Viewer): boolean => kind === "entity" || orgs === null;
+const isShown = (view: View, { orgs }: Viewer): boolean => !isForAll(view) || orgs === null;
 
 function mustBeShown(views: readonly View[], name: string, viewer: Viewer): void {
   const view = views.find((each) => each.name === name);

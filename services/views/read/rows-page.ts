@@ -1,7 +1,7 @@
 /** Pages of rows for programs: conditions that are stated, and cursors that say where a page ended. In comes a question; out come rows and a cursor. */
 import { type JsonValue, type Position, TributaryError } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
-import { sqlState } from "../failures.ts";
+import { isOfValues } from "../failures.ts";
 import { commonPosition } from "../shard-positions.ts";
 import { jsonOf, quoted } from "./columns.ts";
 import { conditionSql, type Stated, statedSql } from "./conditions.ts";
@@ -108,7 +108,7 @@ async function fitting(
 
 /** An error about a value that was asked with, as a refusal. */
 export const readAsked = (error: unknown): unknown =>
-  sqlState(error)?.startsWith(DATA_EXCEPTION) === true
+  isOfValues(error)
     ? new TributaryError(
         "input-malformed",
         "a value that was asked with, or the place to go on after, cannot be read as its column holds it",
@@ -116,9 +116,6 @@ export const readAsked = (error: unknown): unknown =>
         { cause: error },
       )
     : error;
-/** PostgreSQL's class of errors about data. */
-const DATA_EXCEPTION = "22";
-
 /** What PostgreSQL calls the type of a column. Throws `input-malformed` where there is no such column. */
 export function typeFor(types: ReadonlyMap<string, string>, view: string, column: string): string {
   const type = types.get(column);
